@@ -1,0 +1,191 @@
+/* Bringing pictures in: chosen, dropped, pasted, by zip, folder or table. */
+(() => {
+  const { local, send, dialog } = studio;
+  const isZip = (file) => /\.zip$/i.test(file.name) || file.type === "application/zip";
+  const isTable = (file) => /\.(csv|tsv)$/i.test(file.name);
+  const root = () => studio.rooms.images?.element.querySelector(".images");
+  const isLocal = () => document.querySelector(".brand").dataset.local !== undefined; // paths are those of the person's own machine
+  const classes = () => JSON.parse(root()?.dataset.classes || "[]");
+
+  function chooseClass(title, hint = "") {
+    const options = classes().map(([id, name, count]) => [id, name, count.toLocaleString("en")]);
+    return dialog.choose({ title, options, create: "New class", hint });
+  }
+
+  // ---- bringing pictures in
+
+  async function addTo(files, target) {
+    const paths = await studio.upload(files);
+    if (paths.length) send("images", "add-files", { files: paths, ...target });
+  }
+
+  /** Files for a class that is known ({id}), to be asked for (null), or said by the files themselves (zip, table, folders). */
+  async function take(entries, target) {
+    const files = entries.map((entry) => entry.file).filter((file) => !/^(\.|Thumbs\.db$|desktop\.ini$)/i.test(file.name));
+    if (!files.length) return;
+    const table = files.find(isTable);
+    const archive = files.find(isZip);
+    if (table) return takeTable(table, archive);
+    if (archive) {
+      const [path] = await studio.upload([archive]);
+      if (path) send("images", "import-zip", { file: path });
+      return;
+    }
+    const kept = entries.filter((entry) => files.includes(entry.file));
+    if (!target && kept.every((entry) => entry.folder)) return takeTree(kept);
+    const answer = target || (await chooseClass("Which class is this?", files.length === 1 ? files[0].name : `${files.length} files`));
+    if (!answer) return;
+    await addTo(files, answer.id ? answer : answer.create ? { name: answer.create } : { id: answer.value });
+  }
+
+  async function takeTree(entries) {
+    const paths = await studio.upload(entries.map((entry) => entry.file));
+    if (paths.length) send("images", "import-tree", { files: paths, folders: entries.map((entry) => entry.folder) });
+  }
+
+  async function takeTable(table, archive) {
+    const where = archive ? { archive } : await askTableSource(table);
+    if (!where) return;
+    const paths = await studio.upload(where.archive ? [table, where.archive] : [table]);
+    if (!paths.length) return;
+    const source = where.archive ? { archive: paths[1] } : { folder: where.folder };
+    send("images", "import-csv", { file: paths[0], ...source });
+  }
+
+  function askTableSource(table) {
+    return dialog.open("Where are the pictures?", (body, close) => {
+      body.append(dialog.make("p", { class: "hint", textContent: `${table.name} names pictures by path. Say where those paths begin.` }));
+      if (isLocal()) {
+        body.append(folderForm("Use this folder", (folder) => close({ folder })), dialog.make("p", { class: "or", textContent: "or" }));
+      }
+      body.append(
+        dialog.make("button", {
+          type: "button",
+          class: "b",
+          textContent: "Choose a zip with the pictures…",
+          onclick: async () => {
+            const [archive] = await studio.pick({ accept: ".zip", multiple: false });
+            if (archive) close({ archive });
+          },
+        }),
+      );
+    });
+  }
+
+  function folderForm(ok, onFolder) {
+    const input = dialog.make("input", { type: "text", placeholder: "/home/me/pictures", required: true, autocomplete: "off", spellcheck: false });
+    const form = dialog.make(
+      "form",
+      { class: "line" },
+      dialog.make("label", { class: "field" }, dialog.make("span", { textContent: "Folder on this computer" }), input),
+      dialog.make("button", { type: "submit", class: "b primary", textContent: ok }),
+    );
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      if (input.value.trim()) onFolder(input.value.trim());
+    };
+    return form;
+  }
+
+  local["add-files"] = async (element) => {
+    const files = await studio.pick();
+    take(files.map((file) => ({ file, folder: "" })), { id: element.dataset.id });
+  };
+
+  local["import-menu"] = (element) =>
+    dialog.menu(element, [
+      [
+        "file-archive",
+        "Zip with a folder for each class…",
+        async () => {
+          const [file] = await studio.pick({ accept: ".zip", multiple: false });
+          if (file) take([{ file, folder: "" }], null);
+        },
+      ],
+      isLocal() && [
+        "folder",
+        "Folder on this computer…",
+        async () => {
+          const folder = await dialog.open("Import a folder", (body, close) => {
+            const words = "It holds one folder of pictures for each class. Files are copied; yours stay where they are.";
+            body.append(dialog.make("p", { class: "hint", textContent: words }), folderForm("Look inside", close));
+          });
+          if (folder) send("images", "import-folder", { folder });
+        },
+      ],
+      [
+        "file-spreadsheet",
+        "Table of paths and labels (CSV)…",
+        async () => {
+          const [file] = await studio.pick({ accept: ".csv,.tsv,text/csv", multiple: false });
+          if (file) takeTable(file, null);
+        },
+      ],
+    ]);
+
+  // ---- dropping
+
+  const hasFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");
+  const zoneOf = (event) => event.target.closest?.("[data-drop]");
+
+  function light(zone) {
+    document.querySelectorAll(".over-drop").forEach((element) => element !== zone && element.classList.remove("over-drop"));
+    zone?.classList.add("over-drop");
+  }
+
+  document.addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    if (!root()) return;
+    document.body.classList.add("dropping");
+    light(zoneOf(event));
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (event.relatedTarget) return;
+    document.body.classList.remove("dropping");
+    light(null);
+  });
+  document.addEventListener("drop", async (event) => {
+    if (!hasFiles(event)) return;
+    if (event.target.closest?.(".dialog") || !document.body.dataset.project) return event.preventDefault();
+    const elsewhere = document.body.dataset.tab && document.body.dataset.tab !== "images";
+    if (elsewhere) return event.preventDefault();
+    event.preventDefault();
+    document.body.classList.remove("dropping");
+    const zone = zoneOf(event);
+    light(null);
+    const key = zone?.dataset.drop;
+    take(await studio.dropped(event.dataTransfer), key && key !== "?" ? { id: key } : null);
+  });
+
+  // ---- pasting
+
+  const named = (blob, number) => new File([blob], blob.name || `pasted-${number + 1}.${blob.type.split("/")[1] || "png"}`, { type: blob.type });
+
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files || [])].filter((file) => file.type.startsWith("image/"));
+    if (!files.length || !root() || event.target.closest?.("input, textarea, .dialog")) return;
+    if (document.body.dataset.tab && document.body.dataset.tab !== "images") return;
+    event.preventDefault();
+    const zone = document.querySelector("[data-drop]:hover") || document.activeElement.closest?.("[data-drop]");
+    const key = zone?.dataset.drop;
+    take(files.map((file, number) => ({ file: named(file, number), folder: "" })), key && key !== "?" ? { id: key } : null);
+  });
+
+  local.paste = async (element) => {
+    try {
+      const items = await navigator.clipboard.read();
+      const blobs = [];
+      for (const item of items) {
+        const type = item.types.find((kind) => kind.startsWith("image/"));
+        if (type) blobs.push(await item.getType(type));
+      }
+      if (!blobs.length) return studio.toast("There is no picture on the clipboard. Copy one first.", "warn");
+      take(blobs.map((blob, number) => ({ file: named(blob, number), folder: "" })), { id: element.dataset.id });
+    } catch {
+      studio.toast("The browser did not let the page read the clipboard. Press Ctrl+V over the card instead.", "warn");
+    }
+  };
+
+  Object.assign(studio, { classes, chooseClass });
+})();

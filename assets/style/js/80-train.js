@@ -1,0 +1,61 @@
+/* The Train tab by hand: the form tells Python of every change, folds stay as they were left, and Train sends the form. */
+(() => {
+  const { local, send } = studio;
+  const roomOf = (element) => element.closest("[data-room]")?.dataset.room;
+  const values = (form) => Object.fromEntries(new FormData(form));
+
+  document.addEventListener("change", (event) => {
+    const form = event.target.closest?.("form[data-draft]");
+    if (form) send(roomOf(form), form.dataset.draft, values(form));
+  });
+  document.addEventListener("submit", (event) => event.target.closest?.("form[data-draft]") && event.preventDefault());
+
+  // Another project's form starts from what that project remembers, not from what was typed here.
+  let key;
+  studio.onDraw("train-form", (element) => {
+    const form = element.querySelector("form");
+    if (!form || form.dataset.key === key) return;
+    if (key !== undefined) form.reset();
+    key = form.dataset.key;
+  });
+
+  let pressed = 0;
+  local.train = (element, room) => {
+    if (performance.now() - pressed < 1200) return; // a double click is one wish
+    pressed = performance.now();
+    send(room, "start", values(document.getElementById("train-form")));
+  };
+
+  // ---- folds: Gradio writes its HTML over ours and would shut what a person has opened
+
+  const folds = {};
+  const name = (fold) => `${roomOf(fold)}/${fold.dataset.keep}`;
+  document.addEventListener(
+    "toggle",
+    (event) => {
+      if (event.target.matches?.("details[data-keep]")) folds[name(event.target)] = event.target.open;
+    },
+    true,
+  );
+  studio.keepFolds = (room) =>
+    studio.onDraw(room, (element) =>
+      element.querySelectorAll("details[data-keep]").forEach((fold) => {
+        const wanted = folds[name(fold)];
+        if (wanted !== undefined && fold.open !== wanted) fold.open = wanted;
+      }),
+    );
+  ["train-now", "train-form", "results", "predict", "export"].forEach(studio.keepFolds);
+
+  // ---- asking before something is gone for good
+
+  local.confirm = async (element, room) => {
+    const { title, words, ok, send: act, ...data } = element.dataset;
+    const sure = await studio.dialog.open(title, (body, close) => {
+      const { make } = studio.dialog;
+      const no = make("button", { type: "button", class: "b", textContent: "Keep it", onclick: () => close(false) });
+      const yes = make("button", { type: "button", class: "b danger", textContent: ok, onclick: () => close(true) });
+      body.append(make("p", { textContent: words }), make("footer", {}, no, yes));
+    });
+    if (sure) send(room, act, data);
+  };
+})();

@@ -1,0 +1,49 @@
+"""DATA on the command line: a folder of class folders, a zip of them, or a project."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from blocklora.errors import ProjectError
+from blocklora.projects.dataset import Dataset
+from blocklora.projects.folders import read_class_folders, read_zip
+from blocklora.projects.sources import Skipped
+from blocklora.services.studio import Studio
+
+
+def read_data(studio: Studio, data: str, work_dir: Path, keep_duplicates: bool = False) -> tuple[Dataset, list[Skipped]]:
+    """The pictures that DATA means, and the files that were left out; `keep_duplicates` counts every file, as a test set should.
+
+    Raises:
+        ProjectError: DATA is neither a folder, a zip nor a project.
+    """
+    path = Path(data).expanduser()
+    if path.is_file() and path.suffix.lower() == ".zip":
+        return read_zip(path, work_dir / "data", keep_duplicates=keep_duplicates)
+    infos = studio.library.list()
+    for info in infos:
+        if data in (info.id, info.name) or (path.is_dir() and path.resolve() == Path(info.path).resolve()):
+            return studio.library.open(info.id).dataset(), []
+    if path.is_dir():
+        return read_class_folders(path, keep_duplicates=keep_duplicates)
+    raise ProjectError(
+        f"{data} is not a folder, a zip or a project.",
+        "Name a folder with one folder of pictures a class, or see `python -m blocklora projects`.",
+    )
+
+
+def with_labels_of(test: Dataset, names: tuple[str, ...]) -> Dataset:
+    """A test set with the label numbers of the training classes.
+
+    Raises:
+        ProjectError: it has a class that was not trained.
+    """
+    unknown = sorted(set(test.class_names) - set(names))
+    if unknown:
+        raise ProjectError(
+            f"the test folder has classes that training does not: {', '.join(unknown)}.", f"Trained classes: {', '.join(names)}."
+        )
+    place = {name: i for i, name in enumerate(names)}
+    items = tuple(dataclasses.replace(item, label=place[test.class_names[item.label]]) for item in test.items)
+    return dataclasses.replace(test, class_names=names, class_ids=tuple(names), items=items)

@@ -1,0 +1,129 @@
+"""What may be typed after `python -m blocklora`, and where it goes. Exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from blocklora import __version__
+from blocklora.config import CLASS_WEIGHTS, DEVICES, PRESETS
+from blocklora.errors import StudioError
+from blocklora.presets import BUILTIN
+
+EXAMPLES = """examples:
+  python -m blocklora train photos/ --out runs/first --preset quick
+  python -m blocklora export runs/first --out model.onnx
+  python -m blocklora predict model.onnx holiday/ --csv answers.csv
+  python -m blocklora evaluate model.onnx test-photos/ --json
+  python -m blocklora serve --port 7861
+"""
+
+
+def _train(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "train", help="train on a folder of class folders, a zip or a project", epilog=EXAMPLES, formatter_class=_Raw
+    )
+    parser.add_argument("data", metavar="DATA", help="folder with one folder of pictures a class, a zip of such, or a project's name")
+    parser.add_argument("--out", required=True, metavar="RUN", help="folder for the run (must not hold one yet)")
+    parser.add_argument("--preset", choices=PRESETS, default="balanced")
+    parser.add_argument("--backbone", default=BUILTIN, metavar="NAME", help="see `backbones` (default: the built-in one)")
+    parser.add_argument("--rank", type=int, metavar="R", help="rank of the update (default 2)")
+    parser.add_argument("--blocks", type=int, metavar="N", help="up-projections that share one down-projection (default 2)")
+    parser.add_argument("--alpha", type=float, metavar="A", help="strength of the update (default 1)")
+    parser.add_argument("--last-layers", type=int, metavar="K", help="adapt only the last K layers (default: all)")
+    parser.add_argument("--template", action="append", metavar="T", help="prompt with {} for the class name; may be given several times")
+    parser.add_argument("--class-weights", choices=CLASS_WEIGHTS, help="where class weights come from (default: by preset)")
+    parser.add_argument("--steps", type=int, metavar="S", help="number of steps (default: by preset)")
+    parser.add_argument("--held-out", type=float, metavar="SHARE", help="share of the images kept to measure with (default 0.2)")
+    parser.add_argument("--seed", type=int, default=1, metavar="S")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
+    parser.add_argument("--test", metavar="DIR", help="folder of class folders to measure on, never trained on")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(action="train")
+
+
+def _models(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("export", help="write the ONNX file of a run", epilog=EXAMPLES, formatter_class=_Raw)
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--out", required=True, metavar="FILE", help="where to write model.onnx")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(action="export")
+    parser = commands.add_parser("predict", help="label pictures with an ONNX file", epilog=EXAMPLES, formatter_class=_Raw)
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--csv", metavar="FILE", help="also write a table")
+    parser.add_argument("--top", type=int, default=3, metavar="K", help="labels a picture (default 3)")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(action="predict")
+    parser = commands.add_parser(
+        "evaluate", help="measure an ONNX file on a folder of class folders", epilog=EXAMPLES, formatter_class=_Raw
+    )
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument("--json", action="store_true", help="print one object: top1 (0..1), n, per_class")
+    parser.set_defaults(action="evaluate")
+
+
+class _Raw(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of the examples."""
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m blocklora", description="Block-LoRA Studio without a window.", epilog=EXAMPLES, formatter_class=_Raw
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _train(commands)
+    _models(commands)
+    for name, words in (("backbones", "list backbones with size, licence and where each is"), ("projects", "list projects")):
+        listing = commands.add_parser(name, help=words)
+        listing.add_argument("--json", action="store_true")
+        listing.set_defaults(action=name)
+    for name, words in (("serve", "open the window (same as app.py)"), ("pretrain", "train the built-in backbone from its recipe")):
+        commands.add_parser(name, help=words, add_help=False).set_defaults(action=name)
+    return parser
+
+
+def _dispatch(args: argparse.Namespace) -> int:
+    """Call the command; each is imported only when it is asked for."""
+    if args.action == "train":
+        from blocklora.cli import train
+
+        return train.run(args)
+    if args.action in ("backbones", "projects"):
+        from blocklora.cli import lists
+
+        return getattr(lists, args.action)(args)
+    from blocklora.cli import models
+
+    return getattr(models, args.action)(args)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # These two have parsers of their own, which also answer --help.
+    if words[:1] == ["serve"]:
+        from blocklora.cli.compose import studio
+        from blocklora.ui import server
+
+        return server.main(words[1:], studio, "python -m blocklora serve")
+    if words[:1] == ["pretrain"]:
+        from blocklora.pretrain.__main__ import main as pretrain
+
+        return pretrain(words[1:])
+    args = build().parse_args(words)
+    try:
+        return _dispatch(args)
+    except StudioError as error:
+        if getattr(args, "json", False):
+            print(json.dumps({"error": error.message, "advice": error.advice}, ensure_ascii=False))
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,102 @@
+"""`train`: from pictures to an adapter, without a window."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from blocklora.cli.compose import studio
+from blocklora.cli.data import read_data, with_labels_of
+from blocklora.cli.follow import follow
+from blocklora.config import AdapterConfig, TrainingConfig
+from blocklora.errors import JobError
+from blocklora.jobs.run_folder import RunFolder
+from blocklora.presets import preset_config
+from blocklora.services.runs import RunRequest, check_dataset, make_run, shots_of, split_of
+
+
+def _adapter(args: argparse.Namespace) -> AdapterConfig:
+    given = {"rank": args.rank, "blocks": args.blocks, "alpha": args.alpha, "last_layers": args.last_layers}
+    return dataclasses.replace(AdapterConfig(), **{k: v for k, v in given.items() if v is not None})
+
+
+def _config(args: argparse.Namespace, shots: int) -> TrainingConfig:
+    given = {
+        "device": args.device,
+        "templates": tuple(args.template) if args.template else None,
+        "steps": args.steps,
+        "held_out": args.held_out,
+        "class_weights": args.class_weights,
+    }
+    return dataclasses.replace(
+        preset_config(args.preset, args.backbone, shots, args.seed), **{k: v for k, v in given.items() if v is not None}
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train on DATA and write RUN; prints what came of it."""
+    out = Path(args.out).expanduser().resolve()
+    service = studio()
+    if (out / "spec.json").exists():
+        if not args.resume:
+            raise JobError(f"{out} already holds a run.", "Name another folder, or add --resume to go on with it.")
+        service.resume(out)
+        return _report(service, out, args.json)
+    work_dir = out / "input"
+    dataset, skipped = read_data(service, args.data, work_dir)
+    for entry in skipped:
+        print(f"left out: {entry.name}: {entry.reason}", file=sys.stderr)
+    check_dataset(dataset)
+    test = None
+    if args.test:
+        found, left_out = read_data(service, args.test, out / "test-input", keep_duplicates=True)
+        test = with_labels_of(found, dataset.class_names)
+        for entry in left_out:
+            print(f"left out of the test folder: {entry.name}: {entry.reason}", file=sys.stderr)
+    config = _config(args, 1)
+    parts = split_of(dataset, config)
+    config = _config(args, shots_of(dataset, parts))
+    request = RunRequest(args.backbone, config, _adapter(args), test=test)
+    try:
+        made = make_run(out, service.home, dataset, parts, request)
+    except BaseException:
+        shutil.rmtree(work_dir, ignore_errors=True)
+        raise
+    service.run_service.launch(made)
+    return _report(service, out, args.json)
+
+
+def _report(service: object, out: Path, as_json: bool) -> int:
+    from blocklora.services.studio import Studio
+
+    assert isinstance(service, Studio)
+    status = follow(service.run_service, out, quiet=as_json or not sys.stderr.isatty())
+    result = RunFolder(out).result() or {}
+    for note in status.notes:
+        print(f"note: {note}", file=sys.stderr)
+    headline = result.get("test") or result["held_out"]
+    if as_json:
+        summary = {
+            "run": str(out),
+            "zero_shot": result["zero_shot"]["top1"],
+            "before_tuning": result["frozen"]["top1"],
+            "held_out": result["held_out"]["top1"],
+            "held_out_n": result["held_out"]["n"],
+            "test": result["test"]["top1"] if "test" in result else None,
+            "seconds": result["seconds"],
+            "verdict": result["verdict"],
+            "class_weights": result["class_weights"],
+        }
+        print(json.dumps(summary, ensure_ascii=False))
+        return 0
+    print(result["verdict"])
+    print(result["class_weights_note"])
+    if headline["n"]:
+        low, high = headline["interval"]
+        print(f"top-1 {headline['top1']:.1%} (95 % interval {low:.0%} to {high:.0%}), {result['seconds']:.0f} s")
+    print(f"run: {out}\nnext: python -m blocklora export {out} --out model.onnx")
+    return 0

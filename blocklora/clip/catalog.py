@@ -1,0 +1,203 @@
+"""Which backbones there are, and where: built in, on this machine, or to be downloaded. Imports nothing heavy.
+
+A backbone is a folder with two files in open_clip's own layout, `open_clip_config.json` and `open_clip_model.safetensors`. The
+built-in one lives in `assets/builtin`, others in `<home>/backbones/<name>`; a person may put one there by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from blocklora.errors import BackboneError
+
+DEFAULT = "builtin"
+CONFIG_FILE = "open_clip_config.json"
+WEIGHTS_FILE = "open_clip_model.safetensors"
+BUILTIN_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "builtin"
+
+BUILT_IN = "built in"
+ON_THIS_MACHINE = "on this machine"
+CAN_BE_DOWNLOADED = "can be downloaded"
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """What a person needs to know to choose a backbone.
+
+    `size_mb` is the size of its weights file in megabytes; `resolution` the side of its input in pixels; `zero_shot` a published
+    figure in words. `model` and `tag` are open_clip's names for known ones, `repository` where the two files lie on the Hugging Face hub.
+    """
+
+    name: str
+    title: str
+    size_mb: float
+    licence: str
+    resolution: int
+    note: str = ""
+    good_for: str = ""
+    zero_shot: str = ""
+    builtin: bool = False
+    model: str = ""
+    tag: str = ""
+    repository: str = ""
+    where: str = CAN_BE_DOWNLOADED
+
+
+# Sizes are those of float32 weights. Zero-shot figures are published top-1 on ImageNet: open_clip's and the models' own papers.
+KNOWN: tuple[BackboneInfo, ...] = (
+    BackboneInfo(
+        name="ViT-B-32",
+        title="CLIP ViT-B/32 (DataComp)",
+        size_mb=605,
+        licence="MIT",
+        resolution=224,
+        note="Knows most everyday things by name.",
+        good_for="The first choice for photographs when the built-in one is not enough; quick on a processor.",
+        zero_shot="69.2 % on ImageNet",
+        model="ViT-B-32",
+        tag="datacomp_xl_s13b_b90k",
+        repository="laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
+    ),
+    BackboneInfo(
+        name="ViT-B-16",
+        title="CLIP ViT-B/16 (OpenAI)",
+        size_mb=599,
+        licence="MIT",
+        resolution=224,
+        note="The model that papers on few-shot CLIP report.",
+        good_for="Finer detail than ViT-B/32, at about four times the work; comparing with published figures.",
+        zero_shot="68.3 % on ImageNet",
+        model="ViT-B-16",
+        tag="openai",
+        repository="timm/vit_base_patch16_clip_224.openai",
+    ),
+    BackboneInfo(
+        name="MobileCLIP2-S0",
+        title="MobileCLIP2 S0",
+        size_mb=299,
+        licence="Apple AMLR (research only)",
+        resolution=256,
+        note="Mostly convolutions: only its last two layers have attention to adapt.",
+        good_for="Small exported files and quick prediction. Not for commercial use.",
+        zero_shot="71.5 % on ImageNet",
+        model="MobileCLIP2-S0",
+        tag="dfndr2b",
+        repository="timm/MobileCLIP2-S0-OpenCLIP",
+    ),
+    BackboneInfo(
+        name="SigLIP2-B-32",
+        title="SigLIP 2 ViT-B/32, 256 px",
+        size_mb=1507,
+        licence="Apache-2.0",
+        resolution=256,
+        note="Reads class names in many languages. Needs the Python package transformers for its tokenizer.",
+        good_for="Class names that are not English.",
+        zero_shot="74.0 % on ImageNet",
+        model="ViT-B-32-SigLIP2-256",
+        tag="webli",
+        repository="timm/ViT-B-32-SigLIP2-256",
+    ),
+    BackboneInfo(
+        name="EVA02-B-16",
+        title="EVA-02 CLIP ViT-B/16",
+        size_mb=599,
+        licence="MIT",
+        resolution=224,
+        note="Stronger features than CLIP of the same size.",
+        good_for="Accuracy first, with a graphics card.",
+        zero_shot="74.7 % on ImageNet",
+        model="EVA02-B-16",
+        tag="merged2b_s8b_b131k",
+        repository="timm/eva02_base_patch16_clip_224.merged2b_s8b_b131k",
+    ),
+    BackboneInfo(
+        name="ViT-L-14",
+        title="CLIP ViT-L/14 (DataComp)",
+        size_mb=1710,
+        licence="MIT",
+        resolution=224,
+        note="Needs a graphics card to be trained in reasonable time.",
+        good_for="The best accuracy of this list.",
+        zero_shot="79.2 % on ImageNet",
+        model="ViT-L-14",
+        tag="datacomp_xl_s13b_b90k",
+        repository="laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
+    ),
+)
+
+
+def folder_of(name: str, home: Path) -> Path:
+    """The folder where the backbone `name` lives, whether it is there or not. A name with a separator in it is a folder itself."""
+    if name == DEFAULT:
+        return BUILTIN_FOLDER
+    if "/" in name or "\\" in name:
+        return Path(name).expanduser()
+    return home / "backbones" / name
+
+
+def is_present(folder: Path) -> bool:
+    """Whether both files of a backbone are in `folder`."""
+    return (folder / CONFIG_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()
+
+
+def known(name: str) -> BackboneInfo | None:
+    """The entry of a backbone that can be downloaded, or None."""
+    return next((info for info in KNOWN if info.name == name), None)
+
+
+def list_backbones(home: Path) -> list[BackboneInfo]:
+    """Every backbone that can be chosen: the built-in one, the known ones, and those that someone put into `<home>/backbones`."""
+    found = [_local(DEFAULT, BUILTIN_FOLDER)] if is_present(BUILTIN_FOLDER) else []
+    found += [replace(info, where=ON_THIS_MACHINE) if is_present(folder_of(info.name, home)) else info for info in KNOWN]
+    names = {info.name for info in found}
+    folders = sorted(path for path in (home / "backbones").glob("*") if path.is_dir() and path.name not in names)
+    for folder in folders:
+        if is_present(folder):
+            try:
+                found.append(_local(folder.name, folder))
+            except BackboneError:
+                continue  # not a backbone that can be loaded; loading it by name says what is wrong
+    return found
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The contents of a backbone's `open_clip_config.json`.
+
+    Raises:
+        BackboneError: the file is missing, is not JSON, or has no "model_cfg" with both towers.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BackboneError(f"There is no {CONFIG_FILE} in {folder}.", "Put the backbone's two files there.") from error
+    except ValueError as error:
+        raise BackboneError(f"{path} is not valid JSON.", "Get the file again.") from error
+    model = values.get("model_cfg") if isinstance(values, dict) else None
+    complete = isinstance(model, dict) and "embed_dim" in model and all(isinstance(model.get(t), dict) for t in ("vision_cfg", "text_cfg"))
+    if not complete:
+        raise BackboneError(f'{path} has no "model_cfg" with embed_dim, vision_cfg and text_cfg.', "Use open_clip's own file.")
+    return values
+
+
+def _local(name: str, folder: Path) -> BackboneInfo:
+    """An entry for a backbone that only its own files describe; "studio" in its config may carry words of its own."""
+    values = read_config(folder)
+    words = values.get("studio", {})
+    builtin = name == DEFAULT
+    size = values["model_cfg"]["vision_cfg"].get("image_size", 224)
+    return BackboneInfo(
+        name=name,
+        title=str(words.get("title", "Built-in small CLIP" if builtin else name)),
+        size_mb=round((folder / WEIGHTS_FILE).stat().st_size / 1e6, 1),
+        licence=str(words.get("licence", "MIT" if builtin else "see where it came from")),
+        resolution=int(size if isinstance(size, int) else size[0]),
+        note=str(words.get("note", "Comes with the program; nothing to download." if builtin else "")),
+        good_for=str(words.get("good_for", "Trying things out, and machines without a graphics card." if builtin else "")),
+        zero_shot=str(words.get("zero_shot", "")),
+        builtin=builtin,
+        where=BUILT_IN if builtin else ON_THIS_MACHINE,
+    )

@@ -1,0 +1,121 @@
+"""Class names and images into CLIP features: prompts -> class weights (C, D), images -> features (N, D), all of length 1.
+
+Text towers of CLIP are causal and read only the end-of-text token, so whatever stands after it has no influence: prompts are cut
+to the longest real one (about 10 tokens instead of 77 for short names), which gives the same features up to rounding and saves most
+of the text tower's work. That does not hold for bidirectional towers (SigLIP, MobileCLIP2) nor where a class token is appended behind
+the padding (CoCa); those get the full length. `reads_end_of_text` tells which is which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from open_clip.transformer import text_global_pool
+from torch import nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from blocklora.clip.backbones import Backbone
+
+SPECIAL = ("<start_of_text>", "<end_of_text>")
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """Tokenised prompts of C classes and T templates, class by class: `tokens` is (C * T, L) int64."""
+
+    tokens: torch.Tensor
+    n_classes: int
+    n_templates: int
+    warnings: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str) -> PromptBatch:
+        return replace(self, tokens=self.tokens.to(device))
+
+
+def fill(template: str, name: str) -> str:
+    """One prompt. "_" is read as a space: that is how folders are named, not how captions are written."""
+    for mark in SPECIAL:
+        name = name.replace(mark, " ")
+    return template.replace("{}", " ".join(name.replace("_", " ").split()))
+
+
+def tokenise(names: Sequence[str], templates: Sequence[str], backbone: Backbone) -> PromptBatch:
+    """Prompts for every class and template, cut to the longest real one where the text tower allows it.
+
+    A prompt that is longer than the model reads is cut, with a warning that names the class.
+    """
+    prompts = [fill(template, name) for name in names for template in templates]
+    lengths = [_length(backbone.tokenizer, prompt) for prompt in prompts]
+    tokens = backbone.tokenizer(prompts, context_length=backbone.context_length)
+    warnings = []
+    for i, name in enumerate(names):
+        longest = max(lengths[i * len(templates) : (i + 1) * len(templates)])
+        if longest > backbone.context_length:
+            shown = name if len(name) <= 60 else f"{name[:57]}..."
+            warnings.append(
+                f"The class name {shown!r} makes a prompt of {longest} tokens; this model reads {backbone.context_length}. "
+                "The rest is not read."
+            )
+    if backbone.causal_text:
+        tokens = tokens[:, : min(max(lengths), backbone.context_length)].contiguous()
+    return PromptBatch(tokens, len(names), len(templates), tuple(warnings))
+
+
+def _length(tokenizer: Any, prompt: str) -> int:
+    """Tokens of a prompt with its start and end marks, before any cut."""
+    if hasattr(tokenizer, "encode"):  # open_clip's SimpleTokenizer
+        return len(tokenizer.encode(prompt)) + 2
+    return len(tokenizer.tokenizer(tokenizer.clean_fn(prompt)).input_ids)  # open_clip's HFTokenizer
+
+
+def text_parts(model: nn.Module) -> Any:
+    """The module that carries the text tower's parts: `model.text` where there is one, otherwise the model itself (plain CLIP)."""
+    return getattr(model, "text", model)
+
+
+def reads_end_of_text(model: nn.Module) -> bool:
+    """True where the text tower is causal and its feature is the end-of-text token's, so that prompts can be cut."""
+    text = text_parts(model)
+    pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
+    causal = getattr(text, "attn_mask", None) is not None
+    return causal and pool in ("argmax", "eos") and getattr(text, "cls_emb", None) is None
+
+
+def encode_text(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """Features (P, D), not normalised, of `tokens` (P, L), where L may be less than the context length for towers that allow it.
+
+    open_clip's own `encode_text` adds all positions and uses the whole causal mask, and so takes full-length tokens only.
+    """
+    text = text_parts(model)
+    length = tokens.shape[1]
+    if not reads_end_of_text(model) or length == text.positional_embedding.shape[0]:
+        return model.encode_text(tokens)
+    dtype = text.transformer.get_cast_dtype()
+    x = text.token_embedding(tokens).to(dtype) + text.positional_embedding[:length].to(dtype)  # (P, L, width)
+    x = text.transformer(x, attn_mask=text.attn_mask[:length, :length])
+    pool = getattr(text, "text_pool_type", None) or text.pool_type
+    end = getattr(text, "text_eos_id", None) or getattr(text, "eos_id", None)
+    x = text_global_pool(text.ln_final(x), tokens, pool, eos_token_id=end)
+    if text.text_projection is None:
+        return x
+    return text.text_projection(x) if isinstance(text.text_projection, nn.Linear) else x @ text.text_projection
+
+
+def text_class_weights(model: nn.Module, prompts: PromptBatch | torch.Tensor, templates: int = 1) -> torch.Tensor:
+    """Class weights (C, D), float32, of length 1: normalised features averaged over the templates, normalised again.
+
+    `prompts` is a batch, or its tokens (C * T, L) with the number T of `templates`. Differentiable; used inside training steps with
+    an adapted text tower.
+    """
+    tokens, per_class = (prompts.tokens, prompts.n_templates) if isinstance(prompts, PromptBatch) else (prompts, templates)
+    features = F.normalize(encode_text(model, tokens).float(), dim=-1)  # (C * T, D)
+    return F.normalize(features.view(-1, per_class, features.shape[-1]).mean(dim=1), dim=-1)
+
+
+def image_features(model: Any, images: torch.Tensor) -> torch.Tensor:
+    """Image features (N, D), float32, of length 1, of preprocessed `images` (N, 3, S, S). Differentiable."""
+    return F.normalize(model.encode_image(images).float(), dim=-1)

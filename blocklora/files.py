@@ -1,0 +1,57 @@
+"""Files that are either whole or not there: everything the product publishes goes through a temporary file and a rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+CHUNK = 1 << 20
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the new one, never a part, even after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        with temporary.open("xb") as stream:  # not mkstemp: that would hide published files from everybody but their owner
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON to `path`, atomically."""
+    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8"))
+
+
+def read_json(path: Path, default: Any = None) -> Any:
+    """The JSON value in `path`, or `default` where there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Move a finished file into place: flush it to disk, then rename over `final` (same file system)."""
+    with temporary.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(final)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,119 @@
+"""The folder of one run: where each file lies, and the few ways in which others may reach into it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blocklora.errors import JobError
+from blocklora.files import read_json, write_json
+from blocklora.jobs.events import EventWriter, Stamped, read_events
+from blocklora.jobs.liveness import alive
+
+STOP, CANCEL = "stop", "cancel"
+LOG_TAIL_BYTES = 16_384
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk. Nothing is cached: every property reads the folder as it is now."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def spec_path(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def dataset_path(self) -> Path:
+        return self.path / "dataset.json"
+
+    @property
+    def events_path(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def heartbeat_path(self) -> Path:
+        return self.path / "heartbeat.json"
+
+    @property
+    def control_path(self) -> Path:
+        return self.path / "control.json"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def adapter_path(self) -> Path:
+        return self.path / "adapter.safetensors"
+
+    @property
+    def result_path(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def export_dir(self) -> Path:
+        return self.path / "export"
+
+    @property
+    def onnx_path(self) -> Path:
+        return self.export_dir / "model.onnx"
+
+    def spec(self) -> dict[str, Any]:
+        """The specification that the run was made from.
+
+        Raises:
+            JobError: the folder is not a run.
+        """
+        values = read_json(self.spec_path)
+        if not isinstance(values, dict):
+            raise JobError(f"{self.path} is not a run: it has no spec.json.", "Name a folder that `train` wrote.")
+        return values
+
+    def result(self) -> dict[str, Any] | None:
+        """What training measured, once it has finished."""
+        return read_json(self.result_path)
+
+    def events(self, offset: int = 0) -> tuple[list[Stamped], int]:
+        return read_events(self.events_path, offset)
+
+    def writer(self) -> EventWriter:
+        return EventWriter(self.events_path)
+
+    def alive(self) -> bool:
+        """Whether a worker of this run is at work or waiting for its turn."""
+        return alive(self.heartbeat_path)
+
+    def request(self, action: str) -> None:
+        """Ask the worker to stop and keep the best, or to cancel."""
+        write_json(self.control_path, {"action": action, "time": time.time()})
+
+    def requested(self) -> str | None:
+        """The action that was asked for, if any."""
+        values = read_json(self.control_path)
+        return values.get("action") if isinstance(values, dict) else None
+
+    def clear_request(self) -> None:
+        self.control_path.unlink(missing_ok=True)
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The last lines of the worker's log."""
+        try:
+            with self.log_path.open("rb") as stream:
+                stream.seek(0, 2)
+                stream.seek(max(0, stream.tell() - LOG_TAIL_BYTES))
+                text = stream.read().decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,43 @@
+"""The three recipes that people choose from; everything else about training follows from the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blocklora.config import Preset, TrainingConfig
+
+BUILTIN = "builtin"
+REFERENCE_STEPS_A_SHOT = 500  # CLIP-LoRA: 500 x shots, whatever the number of classes
+REFERENCE_SHOTS_MAX = 16
+
+
+@dataclass(frozen=True)
+class PresetText:
+    """How a preset is offered. `title` and `line` are what a person reads."""
+
+    name: Preset
+    title: str
+    line: str
+
+
+PRESET_TEXTS = (
+    PresetText("quick", "Quick", "A first good answer. Stops as soon as it gets no better."),
+    PresetText("balanced", "Balanced", "Longer and gentler, still stopping by itself. For most projects."),
+    PresetText("thorough", "Thorough", "The full published recipe, start to end, without looking at the held-out images."),
+)
+
+
+def preset_config(preset: str, backbone: str, shots: int, seed: int = 1) -> TrainingConfig:
+    """The training configuration of a preset.
+
+    Args:
+        shots: training images a class, on average, rounded; sets the length of the thorough recipe.
+    """
+    # The built-in text tower knows few names; the reference protocol's text-only classifier is meant for a real CLIP.
+    words = "auto" if backbone == BUILTIN else "text"
+    if preset == "quick":
+        return TrainingConfig(preset="quick", steps=200, learning_rate=1e-3, patience=4, checks=10, crop_scale=0.35, seed=seed)
+    if preset == "balanced":
+        return TrainingConfig(preset="balanced", steps=800, learning_rate=5e-4, patience=6, checks=20, crop_scale=0.2, seed=seed)
+    steps = REFERENCE_STEPS_A_SHOT * max(1, min(shots, REFERENCE_SHOTS_MAX))
+    return TrainingConfig(preset="thorough", steps=steps, class_weights=words, patience=None, checks=20, seed=seed)

@@ -1,0 +1,80 @@
+"""What a pre-training run is made of: the network and the numbers of the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+# CLIP's own normalisation, so that every tool's default preprocessing is also right for this model.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+# Native open_clip towers (nn.MultiheadAttention), so that the file loads like any CLIP. The text tower is narrow
+# because its 49,408-row vocabulary would otherwise be most of the file, and few of the rows are ever trained.
+SMALL_MODEL_CFG: dict[str, Any] = {
+    "embed_dim": 192,
+    "vision_cfg": {
+        "image_size": 64,
+        "patch_size": 8,
+        "width": 192,
+        "layers": 6,
+        "head_width": 64,
+        "pool_type": "avg",
+    },
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3},
+}
+
+
+def preprocess_cfg(model_cfg: dict[str, Any]) -> dict[str, Any]:
+    """The `preprocess_cfg` of an `open_clip_config.json` for this network."""
+    return {
+        "size": model_cfg["vision_cfg"]["image_size"],
+        "mode": "RGB",
+        "mean": list(CLIP_MEAN),
+        "std": list(CLIP_STD),
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+        "fill_color": 0,
+    }
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a run. They travel in the checkpoint; a resumed run must have the same."""
+
+    seed: int = 1
+    """Decides the first weights, the order of images and every random crop."""
+    batch_size: int = 256
+    """Images a step."""
+    muon_lr: float = 0.02
+    """Learning rate of Muon, for the matrices inside the transformer blocks."""
+    adamw_lr: float = 1e-3
+    """Learning rate of AdamW, for everything else."""
+    text_lr: float = 3e-3
+    """Learning rate of AdamW for the text tower: it makes fewer updates, and a word is in few of them."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay of both optimisers; vectors and embeddings have none."""
+    warmup_steps: int = 150
+    """Steps in which the learning rate rises linearly to its full value."""
+    decay_fraction: float = 0.25
+    """Last part of the budget, in which the learning rate falls linearly to zero."""
+    high_resolution_fraction: float = 0.3
+    """Last part of the budget, in which most steps are at the full image size instead of half of it."""
+    text_every: int = 2
+    """The text tower runs once in so many steps: these share its output, and it learns from all of them at once."""
+    label_smoothing: float = 0.1
+    """Share of the target spread evenly over all classes."""
+    superclass_weight: float = 0.3
+    """Weight of the loss on superclass names (dog, car, food)."""
+    head_weight: float = 0.5
+    """Weight of the loss of the linear head that is thrown away at the end."""
+    mix_fraction: float = 0.1
+    """Share of steps with mixup or CutMix before the decay; none afterwards, so that it ends on whole pictures."""
+    crop_scale: float = 0.35
+    """Smallest area of a random crop, as a share of the image."""
+    ema_decay: float = 0.99
+    """Weight of the old value in the running average of the weights, renewed with each run of the text tower."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint or the metadata."""
+        return asdict(self)

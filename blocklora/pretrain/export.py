@@ -1,0 +1,80 @@
+"""The finished model as a folder in open_clip's hub layout."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from blocklora.errors import TrainingError
+from blocklora.files import publish, read_json, sha256_file, write_json
+from blocklora.pretrain.config import preprocess_cfg
+from blocklora.pretrain.names import PromptBook
+from blocklora.pretrain.network import Clip, build_model
+from blocklora.pretrain.state import TrainState
+
+WEIGHTS, CONFIG, METADATA = "open_clip_model.safetensors", "open_clip_config.json", "training.json"
+
+
+def export_weights(model: nn.Module, trained_tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The state dict in fp16, on the CPU. Raises TrainingError where a weight does not fit into fp16.
+
+    Vocabulary rows that no training prompt contains become zero: their first random values mean nothing, and zeros
+    say so (and compress). A word of unknown tokens then adds nothing to a prompt instead of noise.
+    """
+    weights = {name: value.detach().cpu().half().contiguous() for name, value in model.state_dict().items()}
+    known = torch.zeros(len(weights["token_embedding.weight"]), 1, dtype=torch.bool)
+    known[trained_tokens] = True
+    weights["token_embedding.weight"] = weights["token_embedding.weight"].masked_fill(~known, 0.0)
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise TrainingError(f"{name} holds values that do not fit into fp16.", "Train with a lower learning rate or more weight decay.")
+    return weights
+
+
+def export_state(state: TrainState, books: list[PromptBook], out: Path, facts: dict[str, Any]) -> Path:
+    """Write the averaged weights, their configuration and how they were made into `out`; return the weights' path.
+
+    The weights are loaded strictly into a new open_clip model before anything is published.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    weights = export_weights(state.average, torch.cat([book.token_ids() for book in books]).unique())
+    build_model(state.model_cfg).load_state_dict(weights, strict=True)
+    with tempfile.NamedTemporaryFile(dir=out, prefix=".weights.", suffix=".tmp", delete=False) as stream:
+        temporary = Path(stream.name)
+    save_file(weights, temporary, metadata={"format": "pt"})
+    publish(temporary, out / WEIGHTS)
+    write_json(out / CONFIG, {"model_cfg": state.model_cfg, "preprocess_cfg": preprocess_cfg(state.model_cfg)})
+    metadata = {
+        "recipe": state.recipe.as_dict(),
+        "steps": state.step,
+        "passes": state.passes,
+        "hours": round(state.seconds / 3600, 3),
+        "classes": len(state.ids),
+        "parameters": sum(p.numel() for p in state.model.parameters()),
+        "sha256": sha256_file(out / WEIGHTS),
+        "bytes": (out / WEIGHTS).stat().st_size,
+        "torch": torch.__version__,
+        "open_clip": open_clip.__version__,
+        **state.notes,
+        **facts,
+    }
+    write_json(out / METADATA, metadata)
+    for name in (WEIGHTS, CONFIG, METADATA):
+        (out / name).chmod(0o644)  # temporary files are private; a model is not
+    return out / WEIGHTS
+
+
+def load_exported(folder: Path) -> Clip:
+    """The model of an exported folder in fp32, ready for inference. Raises TrainingError when a file is missing."""
+    config = read_json(folder / CONFIG)
+    if config is None or not (folder / WEIGHTS).exists():
+        raise TrainingError(f"{folder} holds no {CONFIG} with {WEIGHTS}.", "Give a folder that `train` or `export` wrote.")
+    model = build_model(config["model_cfg"])
+    model.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+    return model.float().eval()

@@ -1,0 +1,84 @@
+"""Prediction as the window and the command line see it. The real predictor (onnxruntime) is injected; nothing here imports it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from blocklora.errors import ImageError
+from blocklora.projects.decoding import decode_many
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Prediction(Protocol):
+    """One picture's answer. `top` is (label, probability), best first; times in milliseconds."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def probability(self) -> float: ...
+    @property
+    def top(self) -> Sequence[tuple[str, float]]: ...
+    @property
+    def milliseconds(self) -> float: ...
+
+
+class Predictor(Protocol):
+    """A published ONNX file, ready to answer."""
+
+    @property
+    def labels(self) -> Sequence[str]: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+    def predict(self, images: Sequence[np.ndarray]) -> Sequence[Prediction]: ...
+
+
+PredictorFactory = Callable[[Path], Predictor]
+KEPT = 3
+
+
+class Predictors:
+    """The last few opened files; one is opened again when the file at its path was replaced."""
+
+    def __init__(self, factory: PredictorFactory) -> None:
+        self._factory = factory
+        self._open: OrderedDict[tuple[str, int, int], Predictor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: Path) -> Predictor:
+        """The predictor of a published file."""
+        found = path.stat()
+        key = (str(path), found.st_mtime_ns, found.st_size)
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = self._factory(path)
+            self._open.move_to_end(key)
+            while len(self._open) > KEPT:
+                self._open.popitem(last=False)
+            return self._open[key]
+
+
+@dataclass(frozen=True)
+class FileAnswer:
+    """A file with its prediction, or the reason why there is none."""
+
+    path: Path
+    prediction: Prediction | None
+    reason: str = ""
+
+
+def predict_files(predictor: Predictor, paths: Sequence[Path]) -> Iterator[FileAnswer]:
+    """Answers in the given order; pictures are decoded outside this process, at full size, as for training and the parity gate."""
+    for path, image in decode_many(paths):
+        if isinstance(image, ImageError):
+            yield FileAnswer(Path(path), None, image.message)
+        else:
+            yield FileAnswer(Path(path), predictor.predict([image])[0])

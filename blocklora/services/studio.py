@@ -1,0 +1,255 @@
+"""The one door to everything the product can do; tabs and commands hold a `Studio` and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocklora.clip.catalog import CAN_BE_DOWNLOADED, BackboneInfo, list_backbones
+from blocklora.config import AdapterConfig, TrainingConfig
+from blocklora.errors import JobError, TrainingError
+from blocklora.jobs.devices import devices, resolve
+from blocklora.jobs.launcher import Launcher, LocalLauncher
+from blocklora.jobs.run_folder import RunFolder
+from blocklora.jobs.spec import RunSpec
+from blocklora.presets import BUILTIN, preset_config
+from blocklora.projects.library import Library
+from blocklora.projects.project import Project
+from blocklora.services.predicting import Predictor, PredictorFactory, Predictors
+from blocklora.services.runs import (
+    RunRequest,
+    Runs,
+    RunSummary,
+    check_dataset,
+    make_run,
+    new_run_dir,
+    reasons_not_ready,
+    shots_of,
+    split_of,
+)
+from blocklora.services.status import RunStatus
+from blocklora.speeds import recall
+
+PROBE = "blocklora.training.probe"
+CURRENT_RUN = "current_run"
+BACKBONE = "backbone"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a run would take at most. `seconds` is None until this machine's speed is known."""
+
+    seconds: float | None
+    words: str
+
+
+@dataclass(frozen=True)
+class QueueEntry:
+    """A run that waits or works. `project_id` is empty for one from the command line."""
+
+    project_id: str
+    project_name: str
+    run_id: str
+    path: Path
+    waiting: bool
+    status: RunStatus
+
+
+class Studio:
+    """Everything the product can do, over one data home.
+
+    Args:
+        home: the data home.
+        exporter: worker module that makes the ONNX file of a finished run (injected, so that this package does not know it).
+        predictor: opens a published ONNX file (injected likewise).
+        launcher: starts workers.
+    """
+
+    def __init__(self, home: Path, exporter: str, predictor: PredictorFactory, launcher: Launcher | None = None) -> None:
+        self.home = home
+        self.library = Library(home)
+        self._launcher = launcher or LocalLauncher()
+        self.run_service = Runs(home, self._launcher)
+        self._exporter = exporter
+        self._probed: set[tuple[str, str]] = set()
+        self._predictors = Predictors(predictor)
+
+    # What there is to work with
+
+    def device_line(self) -> str:
+        """Name and memory of the device that training will take."""
+        return devices()[0].line()
+
+    def backbones(self) -> list[BackboneInfo]:
+        """The backbones that can be chosen, and where each is."""
+        return list_backbones(self.home)
+
+    def backbone_of(self, project: Project) -> str:
+        """The backbone that a project was last trained or set up with."""
+        return str(project.get_setting(BACKBONE, BUILTIN))
+
+    def trash_project(self, project_id: str) -> str:
+        """Move a project to the trash; returns what `Library.restore` takes.
+
+        Raises:
+            JobError: a run of it is going on, and its worker would go on writing into the trash.
+        """
+        if any(RunFolder(summary.path).alive() for summary in self.runs(self.library.open(project_id))):
+            raise JobError("a run of this project is still going on.", "Stop or cancel it, then delete the project.")
+        return self.library.trash(project_id)
+
+    # Training
+
+    def not_ready(self, project: Project) -> list[str]:
+        """Why training cannot start yet, in words; empty when it can."""
+        classes = project.classes()
+        return reasons_not_ready([c.name for c in classes], [c.count for c in classes])
+
+    def preset(self, project: Project, preset: str, backbone: str, seed: int = 1) -> TrainingConfig:
+        """The configuration that a preset means for a project, from image counts alone."""
+        classes = project.classes()
+        images = sum(c.count for c in classes)
+        held_out = TrainingConfig().held_out
+        return preset_config(preset, backbone, max(1, round(images * (1 - held_out) / max(1, len(classes)))), seed)
+
+    def estimate(self, project: Project, config: TrainingConfig, backbone: str) -> Estimate:
+        """The longest that a run would take here, from speeds that workers measured on this machine."""
+        speed = recall(self.home, resolve(config.device), backbone)
+        if speed is None:
+            return Estimate(None, self._measure_speed(resolve(config.device), backbone))
+        images = sum(c.count for c in project.classes())
+        seconds = speed.seconds(images, round(images * config.held_out) * (config.checks + 1), (config.steps or 1) * config.batch_size)
+        most = "At most" if config.patience is not None else "About"
+        return Estimate(seconds, f"{most} {duration(seconds)} on this machine.")
+
+    def _measure_speed(self, device: str, backbone: str) -> str:
+        """Have a worker time this machine, once; says so in words. A busy device is not timed: it would look slow."""
+        folder = self.home / "queue"
+        if not any(info.name == backbone and info.where != CAN_BE_DOWNLOADED for info in self.backbones()):
+            return "How long it takes is known once the backbone is on this machine."
+        if (device, backbone) not in self._probed and not self.run_service.active():
+            self._probed.add((device, backbone))
+            self._launcher.call(PROBE, [str(self.home), backbone, device], folder / "probe.log")
+        return "Measuring how fast this machine is..."
+
+    def start_training(self, project: Project, config: TrainingConfig, backbone: str, adapter: AdapterConfig | None = None) -> RunFolder:
+        """Write a run and start its worker; returns at once.
+
+        Raises:
+            TrainingError: the project has too few classes or images.
+        """
+        dataset = project.dataset()
+        check_dataset(dataset)
+        parts = split_of(dataset, config)
+        if config.preset == "thorough" and config.steps is None:
+            config = preset_config("thorough", backbone, shots_of(dataset, parts), config.seed)
+        request = RunRequest(backbone, config, adapter or AdapterConfig(), (self._exporter,), project.id, project.name)
+        run = make_run(new_run_dir(project.runs_dir, config.preset), self.home, dataset, parts, request)
+        project.set_setting(BACKBONE, backbone)
+        self.run_service.launch(run)
+        project.set_setting(CURRENT_RUN, run.name)
+        return run
+
+    def status(self, run: Path) -> RunStatus:
+        """A run as it is now."""
+        return self.run_service.status(run)
+
+    def stop(self, run: Path) -> None:
+        """Stop soon and keep the best version so far."""
+        self.run_service.stop(run)
+
+    def cancel(self, run: Path) -> None:
+        """End a run at once; nothing of it is kept but its log."""
+        self.run_service.cancel(run)
+
+    def resume(self, run: Path) -> None:
+        """Go on from the last checkpoint of a run whose worker died."""
+        self.run_service.resume(run)
+
+    def delete_run(self, project: Project, run: Path) -> None:
+        """Remove a run that is over."""
+        self.run_service.delete(run)
+        if project.get_setting(CURRENT_RUN, None) == run.name:
+            left = self.runs(project)
+            project.set_setting(CURRENT_RUN, left[0].id if left else None)
+
+    # Runs of a project
+
+    def runs(self, project: Project) -> list[RunSummary]:
+        """All runs of a project, newest first."""
+        current = project.get_setting(CURRENT_RUN, None)
+        folders = [path.parent for path in project.runs_dir.glob("*/spec.json")] if project.runs_dir.is_dir() else []
+        summaries = [self.run_service.summary(path, current) for path in folders]
+        return sorted(summaries, key=lambda summary: summary.created, reverse=True)
+
+    def current_run(self, project: Project) -> RunFolder | None:
+        """The run that Results, Predict and Export show, if there is one."""
+        name = project.get_setting(CURRENT_RUN, None)
+        if not isinstance(name, str) or Path(name).name != name or not (project.runs_dir / name / "spec.json").exists():
+            return None
+        return RunFolder(project.runs_dir / name)
+
+    def make_current(self, project: Project, run_id: str) -> None:
+        """Let Results, Predict and Export show an earlier run.
+
+        Raises:
+            JobError: the project has no such run.
+        """
+        if Path(run_id).name != run_id or not (project.runs_dir / run_id / "spec.json").exists():
+            raise JobError(f"the project has no run {run_id!r}.", "Choose one from the list.")
+        project.set_setting(CURRENT_RUN, run_id)
+
+    def finished_run(self, project: Project) -> RunFolder | None:
+        """The current run if its result is there, else the newest finished one: a new training does not take the old answer away."""
+        current = self.current_run(project)
+        if current is not None and current.result_path.exists():
+            return current
+        done = [summary for summary in self.runs(project) if RunFolder(summary.path).result_path.exists()]
+        return RunFolder(done[0].path) if done else None
+
+    def queue(self) -> list[QueueEntry]:
+        """What works and what waits on this machine's devices, in order, whichever project or command line it came from."""
+        return [self._entry(path, waiting) for path, waiting in self.run_service.active()]
+
+    def _entry(self, path: Path, waiting: bool) -> QueueEntry:
+        spec = RunSpec.from_dict(RunFolder(path).spec())
+        return QueueEntry(spec.project_id, spec.project_name, path.name, path, waiting, self.status(path))
+
+    def move_in_queue(self, run: Path, position: int) -> None:
+        """Give a waiting run another place; 0 is next."""
+        self.run_service.move(run, position)
+
+    # Export and prediction
+
+    def start_export(self, run: RunFolder) -> None:
+        """Make the ONNX file of a finished run (again).
+
+        Raises:
+            TrainingError: the run has not finished.
+            JobError: a worker is at work on it.
+        """
+        if run.result() is None:
+            raise TrainingError("this run has not finished, so there is nothing to export yet.", "Train first.")
+        self.run_service.launch(run, self._exporter)
+
+    def predictor(self, run: RunFolder) -> Predictor:
+        """The published file of a run, opened.
+
+        Raises:
+            JobError: there is no published file.
+        """
+        if not run.onnx_path.exists():
+            raise JobError("this run has no exported file yet.", "Export it first.")
+        return self._predictors.get(run.onnx_path)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in words, rounded as a person would."""
+    if seconds < 50:
+        return f"{max(5, round(seconds / 5) * 5)} seconds"
+    if seconds < 90:
+        return "a minute"
+    if seconds < 3600:
+        return f"{round(seconds / 60)} minutes"
+    hours = seconds / 3600
+    return f"{hours:.1f} hours" if hours < 10 else f"{round(hours)} hours"

@@ -1,0 +1,92 @@
+"""How fast this machine was, measured by the workers and remembered in the data home; estimates are made from it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from blocklora.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds: once a run, for looking at an image (decode, embed), for an image in a training step, for the export."""
+
+    fixed: float
+    look: float
+    step_image: float
+    export: float
+
+    def seconds(self, images: int, looks: int, step_images: int) -> float:
+        """What a run takes: `images` decoded once, `looks` held-out images embedded in checks, `step_images` trained on."""
+        return self.fixed + images * self.look + looks * self.look + step_images * self.step_image + self.export
+
+
+def _path(home: Path) -> Path:
+    return home / "speeds.json"
+
+
+def _key(device: str, backbone: str) -> str:
+    return f"{device}|{backbone}"
+
+
+def recall(home: Path, device: str, backbone: str) -> Speed | None:
+    """The last measured speed of a backbone on a device, if any."""
+    values = read_json(_path(home), {}).get(_key(device, backbone))
+    try:
+        return Speed(**values) if values else None
+    except TypeError:  # written by another version
+        return None
+
+
+SLOWER = 1.25  # a measurement made while the machine did other work may raise what is known by no more than this
+
+
+def remember(home: Path, device: str, backbone: str, speed: Speed) -> None:
+    """Write a measured speed. A quicker one counts at once, a slower one little by little."""
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / "speeds.lock"):
+        known = recall(home, device, backbone)
+        if known is not None:
+            speed = Speed(**{name: min(value, SLOWER * getattr(known, name)) for name, value in asdict(speed).items()})
+        write_json(_path(home), {**read_json(_path(home), {}), _key(device, backbone): asdict(speed)})
+
+
+EXPORT_GUESS = 15.0  # seconds; stands in until the first export was timed
+
+
+class Stopwatch:
+    """Times a run by the events that pass, for the next estimate."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._caching: list[tuple[float, int]] = []  # when, images done; of the first span of looking
+        self._trained: float | None = None
+        self._ready: float | None = None
+        self._step_image: float | None = None
+
+    def hear(self, event: Any) -> None:
+        """Take note of an event; only caching, step and prepared ones matter here."""
+        now = time.monotonic()
+        if event.type == "caching":
+            if not self._caching or event.done >= self._caching[-1][1]:
+                self._caching.append((now, event.done))
+            self._ready = now
+        elif event.type == "step":
+            self._step_image = 1 / max(event.images_per_second, 1e-6)
+            self._trained = now
+
+    def speed(self, known: Speed | None, exported: bool) -> Speed | None:
+        """What was measured, or None where too little was seen."""
+        if self._step_image is None or self._trained is None or self._ready is None or not self._caching:
+            return None
+        first, last = self._caching[0], self._caching[-1]
+        # A single event means that all was seen within one span: count from the start, which errs on the careful side.
+        look = (last[0] - first[0]) / (last[1] - first[1]) if last[1] > first[1] else (last[0] - self._began) / max(1, last[1])
+        fixed = max(0.0, self._ready - self._began - look * last[1])
+        export = time.monotonic() - self._trained if exported else known.export if known else EXPORT_GUESS
+        return Speed(fixed, look, self._step_image, export)

@@ -1,0 +1,45 @@
+"""A run's checkpoint: one safetensors file with tensors and progress together, so that the two can never disagree."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from blocklora.errors import TrainingError
+from blocklora.files import write_atomic
+from blocklora.training.loop import Progress, Snapshot
+
+FORMAT = "1"
+
+
+def save_checkpoint(path: Path, snapshot: Snapshot) -> None:
+    """Write a snapshot, whole or not at all."""
+    progress = {k: None if isinstance(v, float) and math.isinf(v) else v for k, v in vars(snapshot.progress).items()}
+    metadata = {"format": FORMAT, "progress": json.dumps(progress)}
+    write_atomic(path, save({k: v.contiguous() for k, v in snapshot.tensors.items()}, metadata))
+
+
+def load_checkpoint(path: Path) -> Snapshot | None:
+    """The snapshot in `path`, or None where there is none yet.
+
+    Raises:
+        TrainingError: the file is damaged or of another format.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
+        if metadata.get("format") != FORMAT:
+            raise TrainingError(f"the checkpoint has format {metadata.get('format')!r}; this version reads {FORMAT}.", "Start a new run.")
+        values: dict[str, Any] = json.loads(metadata["progress"])
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise TrainingError("the checkpoint of this run is damaged.", "Start a new run.") from error
+    whole: dict[str, Any] = {k: math.inf if v is None else v for k, v in values.items()}
+    return Snapshot(Progress(**whole), tensors)

@@ -1,0 +1,145 @@
+"""Class weights: what each class looks like to the model, from its name, from its images, or from both.
+
+A row of the (C, D) weights is a direction in the model's embedding space; an image belongs to the class whose direction it is
+nearest to. Names give that direction through the text tower (CLIP's zero-shot classifier). Where the tower does not know the name,
+the mean of the class's own images says more (nearest class mean; Snell et al. 2017, arXiv 1703.05175). Which of them serves this
+project is measured on its own images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+BLENDS = tuple(i / 10 for i in range(11))  # share of the text in the blend
+
+
+@dataclass(frozen=True)
+class Features:
+    """Normalised embeddings (N, D) of pictures and their labels (N,)."""
+
+    values: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where class weights come from. `text_share` is the share of the text, 0..1.
+
+    `zero_shot` and `before_tuning` are top-1 shares on all images looked at (each image left out of its own class mean).
+    """
+
+    mode: str
+    text_share: float
+    zero_shot: float
+    before_tuning: float
+    names_known: bool
+    note: str
+
+
+def class_means(features: Features, n_classes: int) -> torch.Tensor:
+    """Normalised mean embedding (C, D) of each class; a class without images gets zeros."""
+    sums = torch.zeros(n_classes, features.values.shape[1], dtype=features.values.dtype)
+    sums.index_add_(0, features.labels, features.values)
+    return F.normalize(sums, dim=1)
+
+
+def blend(text: torch.Tensor | None, means: torch.Tensor, text_share: float) -> torch.Tensor:
+    """Normalised weighted sum of two sets of normalised class weights (C, D)."""
+    if text is None or text_share == 0.0:
+        return means
+    return F.normalize(text_share * text + (1 - text_share) * means, dim=-1)
+
+
+def left_out_logits(train: Features, text: torch.Tensor | None, n_classes: int, text_share: float) -> torch.Tensor:
+    """Cosines (N, C) of training images to class weights from which each image itself was left out.
+
+    Without leaving it out, an image would be compared with a mean that it is part of, and every mean would look good.
+    """
+    sums = torch.zeros(n_classes, train.values.shape[1], dtype=train.values.dtype)
+    sums.index_add_(0, train.labels, train.values)
+    logits = train.values @ blend(text, F.normalize(sums, dim=1), text_share).T  # (N, C)
+    own = F.normalize(sums[train.labels] - train.values, dim=1)  # (N, D), zero for a class of one image
+    own_text = None if text is None else text[train.labels]
+    mine = (blend(own_text, own, text_share) * train.values).sum(dim=1)
+    return logits.scatter(1, train.labels[:, None], mine[:, None])
+
+
+def _scores(
+    train: Features, held_out: Features, text: torch.Tensor | None, n_classes: int, share: float, scale: float
+) -> tuple[float, float]:
+    """Top-1 share and mean negative log-likelihood over held-out images and left-out training images."""
+    weights = blend(text, class_means(train, n_classes), share)
+    logits = torch.cat([left_out_logits(train, text, n_classes, share), held_out.values @ weights.T]) * scale
+    labels = torch.cat([train.labels, held_out.labels])
+    right = (logits.argmax(dim=1) == labels).double().mean().item()
+    return right, F.cross_entropy(logits, labels).item()
+
+
+def _names_known(share_right: float, n: int, n_classes: int) -> bool:
+    """Whether the zero-shot share is clearly above guessing: three standard errors, and half as good again as chance."""
+    chance = 1 / n_classes
+    return share_right > max(chance + 3 * (chance * (1 - chance) / n) ** 0.5, 1.5 * chance)
+
+
+def choose(train: Features, held_out: Features, text: torch.Tensor, wanted: str, scale: float) -> Choice:
+    """Where the class weights of this project should come from.
+
+    Args:
+        train, held_out: embeddings of the frozen model.
+        text: (C, D) normalised class weights of the names.
+        wanted: "auto" or one of "text", "images", "blend".
+        scale: factor of the cosines in the logits.
+    """
+    n_classes, n = len(text), len(train.labels) + len(held_out.labels)
+    scores = {share: _scores(train, held_out, text, n_classes, share, scale) for share in BLENDS}
+    known = _names_known(scores[1.0][0], n, n_classes)
+    allowed = {"auto": BLENDS if known else (0.0,), "text": (1.0,), "images": (0.0,), "blend": BLENDS[1:-1]}[wanted]
+    # Most right first; among equals the lower loss, which keeps a lucky share from winning.
+    share = max(allowed, key=lambda s: (round(scores[s][0], 6), -scores[s][1]))
+    mode = "text" if share == 1.0 else "images" if share == 0.0 else "blend"
+    if wanted != "auto":
+        note = {
+            "text": "Class weights come from the names alone, as asked.",
+            "images": "Class weights come from the images alone, as asked.",
+        }.get(mode, f"Class weights are {share:.0%} names and {1 - share:.0%} images, chosen on your images.")
+    elif mode == "images":
+        reason = "do not mean enough to this model" if not known else "add nothing to your images"
+        note = f"Your class names {reason}: it learns from your images alone."
+    elif mode == "text":
+        note = "Your class names mean something to this model: it starts from them."
+    else:
+        note = f"Your class names mean something to this model: it starts from {share:.0%} names and {1 - share:.0%} images."
+    return Choice(mode, share, scores[1.0][0], scores[share][0], known, note)
+
+
+class ClassWeights(nn.Module):
+    """The trainable class weights of a run: a start from text and means, plus a learned shift.
+
+    In "text" mode there is no shift: the text tower alone gives the weights, as in the reference protocol.
+    """
+
+    means: torch.Tensor
+    text: torch.Tensor
+    shift: nn.Parameter | None
+
+    def __init__(self, choice: Choice, means: torch.Tensor, text: torch.Tensor) -> None:
+        super().__init__()
+        self.mode, self.text_share = choice.mode, choice.text_share
+        self.register_buffer("means", means)
+        self.register_buffer("text", text)
+        self.shift = nn.Parameter(torch.zeros_like(means)) if choice.mode != "text" else None
+
+    @property
+    def uses_text(self) -> bool:
+        return self.mode != "images"
+
+    def forward(self, text: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalised class weights (C, D); `text` (C, D) is this step's encoding of the names, by default the frozen one."""
+        if self.mode == "text":
+            return self.text if text is None else text
+        start = blend((self.text if text is None else text) if self.uses_text else None, self.means, self.text_share)
+        return start if self.shift is None else F.normalize(start + self.shift, dim=-1)

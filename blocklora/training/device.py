@@ -1,0 +1,45 @@
+"""Where a run computes, and in which number format."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from blocklora.jobs.devices import cpu_cores
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A torch device with the format of the forward pass; weights, adapters and the optimiser stay fp32."""
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def memory_line(self) -> str:
+        """Name, and memory where the device has its own."""
+        if self.device.type == "cuda":
+            properties = torch.cuda.get_device_properties(self.device)
+            return f"{properties.name}, {properties.total_memory / 2**30:.0f} GB"
+        return {"mps": "Apple GPU"}.get(self.device.type, f"CPU, {torch.get_num_threads()} threads")
+
+
+def choose(device: str, precision: str, say: Callable[[str], None]) -> Compute:
+    """The device and format to use; `say` hears when it is not the one that was asked for."""
+    found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    wanted = found if device == "auto" else device
+    if wanted != "cpu" and wanted != found:
+        say(f"PyTorch finds no {wanted} device here; training runs on {found}.")
+        wanted = found
+    if wanted == "cpu":
+        torch.set_num_threads(cpu_cores())
+    if precision == "auto":
+        precision = "bf16" if wanted == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return Compute(torch.device(wanted), precision)

@@ -1,0 +1,93 @@
+"""The measurement at the end of a run: what the version that is kept does on images it never saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from blocklora.training.metrics import fit_temperature, report, softmax
+from blocklora.training.pictures import EvalSet
+from blocklora.training.setup import LOGIT_SCALE, Before, Setup, embed_all, logits_of
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The final class weights (C, D), the fitted temperature, and the result as JSON values."""
+
+    class_weights: torch.Tensor
+    temperature: float
+    result: dict[str, Any]
+
+
+def final_class_weights(setup: Setup) -> torch.Tensor:
+    """Normalised class weights (C, D) of the version that is kept, fp32 on the CPU."""
+    with torch.inference_mode(), setup.compute.autocast():
+        text = setup.step_text()
+        return setup.class_weights(None if text is None else text.float()).float().cpu().clone()
+
+
+def _section(setup: Setup, images: EvalSet, logits: np.ndarray, temperature: float, items: list[Any]) -> dict[str, Any]:
+    """A report on one set of images, each with its file."""
+    section = report(softmax(logits / temperature), images.labels.numpy(), setup.data.dataset.class_names)
+    for row, item in zip(section["images"], items, strict=True):
+        row["path"], row["image_id"] = item.path, item.image_id
+    return section
+
+
+def _before(before: Before, chance: float) -> dict[str, Any]:
+    return {
+        "n": before.n,
+        "correct": before.zero_shot,
+        "top1": before.zero_shot / before.n if before.n else None,
+        "chance": chance,
+    }
+
+
+def verdict(section: dict[str, Any], before: Before, names_known: bool) -> str:
+    """The result in plain words, with the figures that put it into proportion beside it."""
+    if not section["n"]:
+        return "There were too few images to keep some aside, so nobody knows yet how good it is. Add images: three a class is the least."
+    words = f"Right on {section['correct']} of {section['n']} images it never saw."
+    words += f" Before training: {before.start}."
+    if names_known:
+        words += f" From the class names alone: {before.zero_shot}."
+    if section["correct"] < before.start:
+        words += " Training did not help here; more varied images would."
+    elif section["correct"] == before.start:
+        words += " Training changed nothing that these images show."
+    if section["n"] < 20:
+        words += " So few images say little: one more or less moves the share by " + f"{1 / section['n']:.0%}."
+    return words
+
+
+def measure(setup: Setup) -> Measured:
+    """Measure the version that is kept on the held-out images, and on the person's own test images where there are some."""
+    weights = final_class_weights(setup)
+    held_logits = logits_of(embed_all(setup.backbone, setup.held_out, setup.compute), weights).numpy()
+    temperature = fit_temperature(held_logits, setup.held_out.labels.numpy())
+    dataset, chance = setup.data.dataset, 1 / len(setup.data.dataset.class_names)
+    held = _section(setup, setup.held_out, held_logits, temperature, [dataset.items[i] for i in setup.data.held_out])
+    result: dict[str, Any] = {
+        "held_out": held,
+        "zero_shot": {**_before(setup.before, chance), "offered": setup.choice.names_known},
+        "frozen": {
+            "n": setup.before.n,
+            "correct": setup.before.start,
+            "top1": setup.before.start / setup.before.n if setup.before.n else None,
+        },
+        "class_weights": setup.choice.mode,
+        "text_share": setup.choice.text_share,
+        "class_weights_note": setup.choice.note,
+        "temperature": temperature,
+        "logit_scale": LOGIT_SCALE,
+        "verdict": verdict(held, setup.before, setup.choice.names_known),
+    }
+    if setup.test is not None and setup.data.test is not None and setup.before_test is not None:
+        logits = logits_of(embed_all(setup.backbone, setup.test, setup.compute), weights).numpy()
+        section = _section(setup, setup.test, logits, temperature, list(setup.data.test.items))
+        result["test"] = section
+        result["verdict"] = verdict(section, setup.before_test, setup.choice.names_known)
+    return Measured(weights, temperature, result)

@@ -1,0 +1,289 @@
+"""The training loop: a generator of events. It neither prints nor writes; the worker does both.
+
+Update order of a step, as in the reference protocol (CLIP-LoRA): class weights once, a batch of random crops, cosine logits at
+scale 100, cross-entropy over all classes, AdamW, cosine learning rate.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+
+from blocklora.clip.pixels import normalise
+from blocklora.clip.prompts import image_features
+from blocklora.errors import TrainingError
+from blocklora.jobs.events import Event, Note, Step, Validation
+from blocklora.training.control import Control, StopRequested
+from blocklora.training.sampling import PIXELS, batch_indices, generator_of
+from blocklora.training.setup import Setup, embed_all, logits_of
+
+SAY_SECONDS = 0.5
+SAVE_SECONDS = 20.0
+FINAL_LR = 1e-6
+
+
+@dataclass
+class Progress:
+    """Where a run stands; with the tensors of `State` all it takes to go on. `best_*` belong to the best check so far."""
+
+    step: int = 0
+    micro_batch: int = 0
+    best_step: int = 0
+    best_correct: int = -1
+    best_loss: float = math.inf
+    stale_checks: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A consistent moment of a run, for the worker to write down."""
+
+    progress: Progress
+    tensors: dict[str, torch.Tensor]
+
+
+@dataclass
+class State:
+    """The trained tensors, their optimiser, and the best version so far."""
+
+    named: dict[str, torch.nn.Parameter]
+    optimiser: torch.optim.AdamW
+    progress: Progress
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def snapshot(self) -> Snapshot:
+        """Copies on the CPU: parameters, both moments and the step count of AdamW, and the best version."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, parameter in self.named.items():
+            tensors[f"now.{name}"] = parameter.detach().cpu().clone()
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"adamw.{key}.{name}"] = value.detach().cpu().clone()
+        tensors.update({f"best.{name}": value.clone() for name, value in self.best.items()})
+        return Snapshot(Progress(**vars(self.progress)), tensors)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a written moment.
+
+        Raises:
+            TrainingError: the checkpoint belongs to another set of adapters.
+        """
+        wanted = {f"now.{name}" for name in self.named}
+        found = {key for key in snapshot.tensors if key.startswith("now.")}
+        if wanted != found:
+            raise TrainingError("the checkpoint does not fit this run's adapters.", "Start a new run.")
+        with torch.no_grad():
+            for name, parameter in self.named.items():
+                parameter.copy_(snapshot.tensors[f"now.{name}"])
+                moments = {
+                    key.split(".", 2)[1]: value
+                    for key, value in snapshot.tensors.items()
+                    if key.startswith("adamw.") and key.split(".", 2)[2] == name
+                }
+                if moments:
+                    # AdamW keeps its step count on the CPU unless it is fused, its moments beside the parameter.
+                    fused = bool(self.optimiser.defaults.get("fused"))
+                    self.optimiser.state[parameter] = {
+                        key: value.clone() if key == "step" and not fused else value.to(parameter.device).clone()
+                        for key, value in moments.items()
+                    }
+        self.best = {key.removeprefix("best."): value.clone() for key, value in snapshot.tensors.items() if key.startswith("best.")}
+        self.progress = Progress(**vars(snapshot.progress))
+
+    def keep_best(self) -> None:
+        self.best = {name: parameter.detach().cpu().clone() for name, parameter in self.named.items()}
+
+    def use_best(self) -> None:
+        with torch.no_grad():
+            for name, value in self.best.items():
+                self.named[name].copy_(value)
+
+
+def start_state(setup: Setup) -> State:
+    """Adapters and class weights at their start, with a fresh optimiser."""
+    config = setup.spec.training
+    named = setup.trainable()
+    heads = [p for name, p in named.items() if name == "class_weights.shift"]
+    rest = [p for name, p in named.items() if name != "class_weights.shift"]
+    groups = [{"params": rest, "lr": config.learning_rate, "peak": config.learning_rate}]
+    if heads:
+        # The shift is measured from a good start, so decay pulls it back to that start.
+        groups.append({"params": heads, "lr": config.head_learning_rate, "peak": config.head_learning_rate})
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999), weight_decay=config.weight_decay, fused=setup.compute.device.type == "cuda")
+    return State(named, optimiser, Progress(micro_batch=config.batch_size))
+
+
+def cosine(step: int, steps: int, peak: float) -> float:
+    """Cosine from `peak` at step 0 to FINAL_LR at the end, without warm-up."""
+    return FINAL_LR + (peak - FINAL_LR) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def one_step(setup: Setup, state: State, step: int) -> float | torch.Tensor:
+    """One update; returns the loss, still on the device."""
+    config, device = setup.spec.training, setup.compute.device
+    chosen = batch_indices(len(setup.cache), config.batch_size, step, config.seed)
+    torch.manual_seed(config.seed * 1_000_003 + step)  # dropout: a function of seed and step, so that a resumed run repeats it
+    pixels = setup.cache.batch(chosen, generator_of(config.seed, PIXELS, step), device)
+    images = normalise(pixels, setup.backbone.preprocess)  # (B, 3, S, S)
+    labels = setup.labels[chosen].to(device)
+    state.optimiser.zero_grad(set_to_none=True)
+    with setup.compute.autocast():
+        text = setup.step_text()
+    weights = setup.class_weights(None if text is None else text.float())  # (C, D)
+    # The class weights are encoded once and shared by all pieces of the batch: their gradient is collected, then sent back once.
+    shared = weights.detach().requires_grad_(weights.requires_grad)
+    total = torch.zeros((), device=device)
+    for first in range(0, len(chosen), state.progress.micro_batch):
+        piece = slice(first, first + state.progress.micro_batch)
+        with setup.compute.autocast():
+            features = image_features(setup.backbone.model, images[piece])  # (b, D)
+        loss = F.cross_entropy(logits_of(features, shared), labels[piece], label_smoothing=config.label_smoothing, reduction="sum") / len(
+            chosen
+        )
+        loss.backward()
+        total += loss.detach()
+    if weights.requires_grad:
+        weights.backward(shared.grad)
+    state.optimiser.step()
+    return total
+
+
+def check(setup: Setup) -> tuple[int, float]:
+    """How many held-out images are right now, and the mean loss on them."""
+    with torch.inference_mode(), setup.compute.autocast():
+        text = setup.step_text()
+        weights = setup.class_weights(None if text is None else text.float()).float().cpu()
+    logits = logits_of(embed_all(setup.backbone, setup.held_out, setup.compute), weights)
+    correct = int((logits.argmax(dim=1) == setup.held_out.labels).sum())
+    return correct, F.cross_entropy(logits, setup.held_out.labels).item()
+
+
+def _validate(setup: Setup, state: State) -> Event:
+    """Look at the held-out images, and keep this version if it is the best yet."""
+    progress = state.progress
+    correct, loss = check(setup)
+    best = (correct, -loss) > (progress.best_correct, -progress.best_loss)
+    if best:
+        progress.best_correct, progress.best_loss, progress.best_step, progress.stale_checks = correct, loss, progress.step, 0
+        state.keep_best()
+    else:
+        progress.stale_checks += 1
+    return Validation(progress.step, correct, len(setup.held_out), loss, best)
+
+
+def _smaller(state: State, error: torch.OutOfMemoryError) -> Note:
+    """Halve the pieces a batch is computed in.
+
+    Raises:
+        TrainingError: a piece is a single image already.
+    """
+    if state.progress.micro_batch == 1:
+        raise TrainingError(
+            "the device's memory does not hold even one image of this model.", "Choose a smaller backbone, or train on the CPU."
+        ) from error
+    state.progress.micro_batch = max(1, state.progress.micro_batch // 2)
+    torch.cuda.empty_cache()
+    return Note(
+        f"The device ran out of memory: going on with {state.progress.micro_batch} images at a time, with the same result, a little slower."
+    )
+
+
+def train(setup: Setup, state: State, steps: int, control: Control) -> Generator[Event | Snapshot, None, bool]:
+    """Train up to `steps`; returns whether it ended before them (by a person, or because it stopped getting better).
+
+    On return the trained tensors hold the version to keep: the best one where the recipe watches held-out images, else the last.
+    """
+    config, progress = setup.spec.training, state.progress
+    watches = config.patience is not None and len(setup.held_out) > 0
+    every = max(1, math.ceil(steps / config.checks))
+    meter = _Meter(config.batch_size)
+    early = False
+    setup.backbone.model.eval()
+    setup.adapters.train(True)
+    try:
+        if watches and progress.step == 0:
+            setup.adapters.train(False)
+            yield _validate(setup, state)
+            setup.adapters.train(True)
+        while progress.step < steps:
+            control.check()
+            for group in state.optimiser.param_groups:
+                group["lr"] = cosine(progress.step, steps, group["peak"])
+            try:
+                loss = one_step(setup, state, progress.step)
+            except torch.OutOfMemoryError as error:
+                yield _smaller(state, error)
+                continue
+            progress.step += 1
+            meter.add(loss)
+            progress.seconds += meter.lap()
+            last = progress.step == steps
+            if meter.due(SAY_SECONDS) or last:
+                yield Step(progress.step, steps, *meter.take(state.optimiser.param_groups[0]["lr"], steps - progress.step))
+            if len(setup.held_out) and (progress.step % every == 0 or last):
+                setup.adapters.train(False)
+                yield _validate(setup, state)
+                setup.adapters.train(True)
+                progress.seconds += meter.lap()
+                if watches and not last and progress.stale_checks >= (config.patience or 0):
+                    early = True
+                    yield Note(
+                        f"Stopped at step {progress.step} of {steps}: no better for {progress.stale_checks} checks of the held-out images."
+                    )
+                    break
+            if meter.save_due(SAVE_SECONDS):
+                yield state.snapshot()
+    except StopRequested:
+        early = True
+        control.clear()
+        yield Note(f"Stopped at step {progress.step} of {steps}, as asked; the best so far is kept.")
+    setup.adapters.train(False)
+    if early and not watches and len(setup.held_out):
+        yield _validate(setup, state)
+    if state.best and (watches or early):
+        state.use_best()
+    else:
+        progress.best_step = progress.step
+    return early
+
+
+class _Meter:
+    """Time, speed and mean loss between two events; losses stay on the device until they are shown."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch = batch_size
+        self._losses: list[torch.Tensor | float] = []
+        self._said = self._saved = self._lap = time.monotonic()
+        self._pace: float | None = None  # seconds a step, smoothed
+
+    def add(self, loss: torch.Tensor | float) -> None:
+        self._losses.append(loss)
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        now = time.monotonic()
+        passed, self._lap = now - self._lap, now
+        return passed
+
+    def due(self, seconds: float) -> bool:
+        return time.monotonic() - self._said >= seconds
+
+    def save_due(self, seconds: float) -> bool:
+        if time.monotonic() - self._saved < seconds:
+            return False
+        self._saved = time.monotonic()
+        return True
+
+    def take(self, learning_rate: float, left: int) -> tuple[float, float, float, float]:
+        """Mean loss, learning rate, images a second and seconds left, since the last time; starts a new span."""
+        now, count = time.monotonic(), len(self._losses)
+        pace = (now - self._said) / max(1, count)
+        self._pace = pace if self._pace is None else 0.7 * self._pace + 0.3 * pace
+        loss = float(sum(float(value) for value in self._losses) / max(1, count))
+        self._losses, self._said = [], now
+        return loss, learning_rate, self._batch / pace, self._pace * left

@@ -1,0 +1,80 @@
+"""Measures how fast this machine is with a backbone: `python -m blocklora.training.probe HOME BACKBONE DEVICE`.
+
+A few real steps on made-up pictures, so that the first estimate stands before the first run. Only for backbones that are on this
+machine already; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from blocklora.config import AdapterConfig
+from blocklora.speeds import EXPORT_GUESS, Speed, recall, remember
+
+CLASSES, BATCH = 4, 8
+STEPS = 3
+
+
+def _timed(work: Callable[[], object]) -> float:
+    """The fastest of STEPS calls, in seconds; the first call, which warms caches, does not count."""
+    work()
+    times = []
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def probe(home: Path, name: str, device: str) -> Speed:
+    """Time embedding and training on a loaded backbone."""
+    began = time.perf_counter()
+    import torch
+    import torch.nn.functional as F
+
+    from blocklora.clip.backbones import load_backbone
+    from blocklora.clip.prompts import image_features, text_class_weights, tokenise
+    from blocklora.lora.attach import attach
+    from blocklora.training.device import choose
+
+    compute = choose(device, "auto", lambda message: None)
+    backbone = load_backbone(name, home)
+    backbone.model.to(compute.device)
+    fixed = time.perf_counter() - began
+    size = backbone.preprocess.size
+    images = torch.rand(BATCH, 3, size, size, device=compute.device)
+    labels = torch.arange(BATCH, device=compute.device) % CLASSES
+    prompts = tokenise([f"class {i}" for i in range(CLASSES)], ["a photo of a {}."], backbone).to(compute.device)
+
+    def look() -> float:
+        with torch.inference_mode(), compute.autocast():
+            return float(image_features(backbone.model, images).sum())
+
+    looking = _timed(look) / BATCH
+    adapters = attach(backbone.model, AdapterConfig(), seed=0)
+
+    def step() -> float:
+        with compute.autocast():
+            logits = 100 * image_features(backbone.model, images).float() @ text_class_weights(backbone.model, prompts).float().T
+        loss = F.cross_entropy(logits, labels)
+        torch.autograd.grad(loss, adapters.parameters())
+        return float(loss)
+
+    known = recall(home, device, name)
+    return Speed(fixed, looking, _timed(step) / BATCH, known.export if known else EXPORT_GUESS)
+
+
+def main() -> int:
+    if len(sys.argv) != 4:
+        print("usage: python -m blocklora.training.probe HOME BACKBONE DEVICE", file=sys.stderr)
+        return 2
+    home, name, device = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    remember(home, device, name, probe(home, name, device))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

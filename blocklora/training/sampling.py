@@ -1,0 +1,27 @@
+"""Which images a step sees, as a function of the seed and the step alone: a resumed run needs no random state to be saved."""
+
+from __future__ import annotations
+
+import torch
+
+
+def generator_of(seed: int, stream: int, index: int) -> torch.Generator:
+    """A generator for one purpose (`stream`) and one position (`index`) of a run."""
+    generator = torch.Generator()
+    # Distinct odd multipliers keep the three numbers from colliding for any step count in use.
+    generator.manual_seed((seed * 1_000_003 + stream) * 4_294_967_311 + index & (2**63 - 1))
+    return generator
+
+
+ORDER, PIXELS = 1, 2
+
+
+def batch_indices(count: int, batch_size: int, step: int, seed: int) -> list[int]:
+    """The images of a step: consecutive pieces of endless shuffles of all `count` images, so each is seen equally often."""
+    first, last = step * batch_size, (step + 1) * batch_size
+    chosen: list[int] = []
+    for epoch in range(first // count, (last - 1) // count + 1):
+        order = torch.randperm(count, generator=generator_of(seed, ORDER, epoch)).tolist()
+        start = epoch * count
+        chosen.extend(order[max(first - start, 0) : min(last - start, count)])
+    return chosen

@@ -1,0 +1,240 @@
+"""Everything that happens before the first step: backbone, pictures, class weights, adapters."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from blocklora.clip.backbones import Backbone, DownloadProgress, load_backbone
+from blocklora.clip.pixels import to_model_input
+from blocklora.clip.prompts import PromptBatch, image_features, text_class_weights, tokenise
+from blocklora.errors import TrainingError
+from blocklora.files import read_json
+from blocklora.jobs.events import Caching, Downloading, Event, Note
+from blocklora.jobs.spec import RunSpec
+from blocklora.lora.attach import Adapters, attach
+from blocklora.projects.dataset import Dataset
+from blocklora.training.class_weights import Choice, ClassWeights, Features, choose, class_means
+from blocklora.training.control import Control
+from blocklora.training.device import Compute
+from blocklora.training.image_cache import ImageCache
+from blocklora.training.pictures import CHUNK, EvalSet, decoded
+
+LOGIT_SCALE = 100.0
+EVENT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pictures of a run with their split, as dataset.json holds them; `test` is a folder of the person's own."""
+
+    dataset: Dataset
+    train: tuple[int, ...]
+    held_out: tuple[int, ...]
+    test: Dataset | None
+
+    @classmethod
+    def read(cls, path: Path) -> Data:
+        values = read_json(path)
+        if values is None:
+            raise TrainingError("the run has no dataset.json.", "Start a new run.")
+        test = values.get("test")
+        dataset = Dataset.from_dict(values["dataset"])
+        if not all(Path(item.path).exists() for item in dataset.items):
+            dataset = dataset.located(path.parents[2])  # <project>/runs/<run>/dataset.json: the project was moved or copied
+        return cls(
+            dataset,
+            tuple(values["train"]),
+            tuple(values["held_out"]),
+            None if test is None else Dataset.from_dict(test),
+        )
+
+    def eval_set(self, indices: tuple[int, ...], preprocess: Any) -> EvalSet:
+        items = [self.dataset.items[i] for i in indices]
+        return EvalSet([Path(item.path) for item in items], torch.tensor([item.label for item in items], dtype=torch.long), preprocess)
+
+    def test_set(self, preprocess: Any) -> EvalSet | None:
+        if self.test is None:
+            return None
+        return EvalSet(
+            [Path(item.path) for item in self.test.items], torch.tensor([i.label for i in self.test.items], dtype=torch.long), preprocess
+        )
+
+
+@dataclass(frozen=True)
+class Before:
+    """How many of a set of images the untuned model has right: by names alone, and with the class weights it starts from."""
+
+    n: int
+    zero_shot: int
+    start: int
+
+
+@dataclass
+class Setup:
+    """A run that is ready for its first step. `labels` (N,) belong to the cached training images."""
+
+    spec: RunSpec
+    data: Data
+    backbone: Backbone
+    compute: Compute
+    cache: ImageCache
+    labels: torch.Tensor
+    held_out: EvalSet
+    test: EvalSet | None
+    choice: Choice
+    class_weights: ClassWeights
+    adapters: Adapters
+    prompts: PromptBatch
+    text_adapted: bool
+    before: Before
+    before_test: Before | None
+
+    def step_text(self) -> torch.Tensor | None:
+        """This step's class weights from names, through the adapted text tower; None where the frozen ones serve."""
+        if not (self.text_adapted and self.class_weights.uses_text):
+            return None
+        return text_class_weights(self.backbone.model, self.prompts)
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        """All trained tensors by name; the order is that of the optimiser."""
+        named = dict(self.adapters.named_parameters())
+        if self.class_weights.shift is not None:
+            named["class_weights.shift"] = self.class_weights.shift
+        return named
+
+
+def _load(spec: RunSpec) -> Generator[Event, None, Backbone]:
+    """The backbone. It is loaded in a thread, so that the progress of a download can be told while it goes on."""
+    heard: SimpleQueue[DownloadProgress] = SimpleQueue()
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load_backbone, spec.backbone, Path(spec.home), heard.put)
+        while not loading.done() or not heard.empty():
+            try:
+                progress = heard.get(timeout=0.1)
+            except Empty:
+                continue
+            while not heard.empty():  # only the newest counts
+                progress = heard.get()
+            yield Downloading(spec.backbone, progress.done, progress.total)
+            time.sleep(EVENT_SECONDS if not loading.done() else 0)
+        return loading.result()
+
+
+def _look(
+    setup_data: Data, indices: tuple[int, ...], backbone: Backbone, compute: Compute, crop_scale: float
+) -> Generator[Event, None, tuple[ImageCache, Features]]:
+    """Decode the training images once: a small copy for random crops, and the frozen model's embedding."""
+    cache = ImageCache(backbone.preprocess.size, crop_scale)
+    items = [setup_data.dataset.items[i] for i in indices]
+    values: list[torch.Tensor] = []
+    waiting: list[torch.Tensor] = []
+    said = 0.0
+    with torch.inference_mode():
+        for done, image in enumerate(decoded([Path(item.path) for item in items]), 1):
+            cache.add(image)
+            waiting.append(to_model_input(torch.from_numpy(image)[None], backbone.preprocess))
+            if len(waiting) == CHUNK or done == len(items):
+                values.append(_embed(backbone, torch.cat(waiting), compute))
+                waiting = []
+            if time.monotonic() - said > EVENT_SECONDS or done == len(items):
+                said = time.monotonic()
+                yield Caching(done, len(items))
+    return cache, Features(torch.cat(values), torch.tensor([item.label for item in items], dtype=torch.long))
+
+
+def _embed(backbone: Backbone, inputs: torch.Tensor, compute: Compute) -> torch.Tensor:
+    """Normalised embeddings (N, D) on the CPU in fp32."""
+    with compute.autocast():
+        return image_features(backbone.model, inputs.to(compute.device)).float().cpu()
+
+
+def embed_all(backbone: Backbone, images: EvalSet, compute: Compute) -> torch.Tensor:
+    """Normalised embeddings (N, D) of a set of pictures, on the CPU in fp32."""
+    with torch.inference_mode():
+        parts = [_embed(backbone, chunk, compute) for chunk in images.chunks()]
+    return torch.cat(parts) if parts else torch.zeros(0, backbone.embed_dim)
+
+
+def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control) -> Generator[Event, None, Setup]:
+    """Everything before the first step; yields events, returns the `Setup`.
+
+    Raises:
+        TrainingError: a class has no training image, or a picture cannot be read.
+    """
+    backbone = yield from _load(spec)
+    control.watch(backbone.model)
+    backbone.model.to(compute.device).eval()
+    names = data.dataset.class_names
+    cache, features = yield from _look(data, data.train, backbone, compute, spec.training.crop_scale)
+    missing = [names[c] for c in range(len(names)) if not bool((features.labels == c).any())]
+    if missing:
+        raise TrainingError(f"no training images in: {', '.join(missing)}.", "Add images to these classes, or delete them.")
+    held_out = data.eval_set(data.held_out, backbone.preprocess)
+    yield from _fill(held_out)
+    test = data.test_set(backbone.preprocess)
+    if test is not None:
+        yield from _fill(test)
+    prompts = tokenise(list(names), list(spec.training.templates), backbone).to(compute.device)
+    for warning in prompts.warnings:
+        yield Note(warning)
+    with torch.inference_mode():
+        text = text_class_weights(backbone.model, prompts).float().cpu()
+        held = Features(embed_all(backbone, held_out, compute), held_out.labels)
+    choice = choose(features, held, text, spec.training.class_weights, LOGIT_SCALE)
+    # inference_mode tensors cannot take part in autograd: the buffers are made of fresh copies.
+    weights = ClassWeights(choice, class_means(features, len(names)).clone(), text.clone()).to(compute.device)
+    before = _before(held.values, held.labels, weights)
+    before_test = None if test is None else _before(embed_all(backbone, test, compute), test.labels, weights)
+    adapter = spec.adapter
+    text_adapted = "text" in adapter.towers and weights.uses_text
+    if not text_adapted:
+        adapter = dataclasses.replace(adapter, towers=("image",))
+    adapters = attach(backbone.model, adapter, spec.training.seed)
+    return Setup(
+        spec=dataclasses.replace(spec, adapter=adapter),
+        data=data,
+        backbone=backbone,
+        compute=compute,
+        cache=cache,
+        labels=features.labels.clone(),
+        held_out=held_out,
+        test=test,
+        choice=choice,
+        class_weights=weights,
+        adapters=adapters,
+        prompts=prompts,
+        text_adapted=text_adapted,
+        before=before,
+        before_test=before_test,
+    )
+
+
+def _before(features: torch.Tensor, labels: torch.Tensor, weights: ClassWeights) -> Before:
+    """What the untuned model has right on images that none of its class weights were made from."""
+    with torch.inference_mode():
+        zero_shot = logits_of(features, weights.text.cpu()).argmax(dim=1)
+        start = logits_of(features, weights().float().cpu()).argmax(dim=1)
+    return Before(len(labels), int((zero_shot == labels).sum()), int((start == labels).sum()))
+
+
+def _fill(images: EvalSet) -> Generator[Event, None, None]:
+    said = 0.0
+    for done in images.fill():
+        if time.monotonic() - said > EVENT_SECONDS or done == len(images):
+            said = time.monotonic()
+            yield Caching(done, len(images))
+
+
+def logits_of(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Logits (N, C) of normalised embeddings (N, D) against class weights (C, D), at CLIP's scale."""
+    return LOGIT_SCALE * F.normalize(features.float(), dim=1) @ weights.float().T

@@ -1,0 +1,209 @@
+"""The background worker: `python -m blocklora.training.worker RUN_DIR`.
+
+It waits for its turn without torch, then trains, writes the adapter file and the result, and starts what follows (the export).
+Everything it has to say goes into the run folder; it has no other connection to whoever started it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blocklora.errors import StudioError
+from blocklora.files import write_json
+from blocklora.jobs.events import Cancelled, Evaluating, EventWriter, Failed, Finished, Note, Prepared, Queued, Started
+from blocklora.jobs.events import Checkpoint as CheckpointSaid
+from blocklora.jobs.liveness import beat
+from blocklora.jobs.run_folder import CANCEL, STOP, RunFolder
+from blocklora.jobs.spec import RunSpec
+from blocklora.jobs.turns import Turns
+from blocklora.speeds import Stopwatch, recall, remember
+
+if TYPE_CHECKING:
+    from blocklora.training.control import Control
+    from blocklora.training.setup import Setup
+
+WATCH_SECONDS = 0.2
+BEAT_SECONDS = 2.0
+
+
+class Watcher(threading.Thread):
+    """Keeps the heartbeat, and brings a person's wish to stop or cancel to whatever is running."""
+
+    def __init__(self, run: RunFolder, say: EventWriter) -> None:
+        super().__init__(daemon=True)
+        self._run, self._say = run, say
+        self.control: Control | None = None
+        self.follower: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def run(self) -> None:
+        beaten = 0.0
+        while True:
+            if time.monotonic() - beaten > BEAT_SECONDS:
+                beat(self._run.heartbeat_path)
+                beaten = time.monotonic()
+            wish = self._run.requested()
+            if wish == CANCEL:
+                self._cancel()
+            if wish == STOP and self.control is not None and not self._stopped:
+                self._stopped = True
+                self.control.stop()
+            time.sleep(WATCH_SECONDS)
+
+    def _cancel(self) -> None:
+        """End at once: nothing that a cancelled run was doing is kept, and every file it publishes is written atomically."""
+        if self.follower is not None:
+            self.follower.kill()
+        self._say(Cancelled())
+        os._exit(0)
+
+
+def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, stopwatch: Stopwatch) -> None:
+    """Train, or go on from the checkpoint, and write down what came of it."""
+    import torch
+
+    from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
+    from blocklora.training.control import Control
+    from blocklora.training.device import choose
+    from blocklora.training.loop import Snapshot, start_state, train
+    from blocklora.training.setup import Data, prepare
+
+    began = time.time()
+    torch.manual_seed(spec.training.seed)
+    compute = choose(spec.device, spec.training.precision, lambda message: say(Note(message)))
+    snapshot = load_checkpoint(run.checkpoint_path)
+    say(Started(0 if snapshot is None else snapshot.progress.step))
+    control = Control()
+    data = Data.read(run.dataset_path)
+    preparing = prepare(spec, data, compute, control)
+    while True:
+        try:
+            event = next(preparing)
+            stopwatch.hear(event)
+            say(event)
+        except StopIteration as done:
+            setup: Setup = done.value
+            break
+    state = start_state(setup)
+    if snapshot is not None:
+        state.restore(snapshot)
+    watcher.control = control
+    steps = spec.training.steps or 1
+    trainable = sum(parameter.numel() for parameter in state.named.values())
+    mode = setup.choice.mode
+    say(
+        Prepared(compute.memory_line(), compute.precision, steps, len(setup.cache), len(setup.held_out), trainable, mode, setup.choice.note)
+    )
+    training = train(setup, state, steps, control)
+    while True:
+        try:
+            item = next(training)
+        except StopIteration as done:
+            early = bool(done.value)
+            break
+        if isinstance(item, Snapshot):
+            save_checkpoint(run.checkpoint_path, item)
+            say(CheckpointSaid(item.progress.step))
+        else:
+            stopwatch.hear(item)
+            say(item)
+    control.clear()
+    watcher.control = None  # measuring is short, and there is nothing left to stop
+    say(Evaluating(state.progress.best_step))
+    seconds = (0.0 if snapshot is None else snapshot.progress.seconds) + time.time() - began
+    _write(run, setup, state.progress.best_step, steps, seconds)
+    run.checkpoint_path.unlink(missing_ok=True)
+    say(Finished(seconds, early))
+
+
+def _write(run: RunFolder, setup: Setup, best_step: int, steps: int, seconds: float) -> None:
+    """The result and the adapter file of the version that is kept; the result last, since it says that the run is complete."""
+    from blocklora.training.evaluate import measure
+    from blocklora.training.publish import publish_adapter
+
+    measured = measure(setup)
+    result = {
+        **measured.result,
+        "seconds": seconds,
+        "steps": steps,
+        "best_step": best_step,
+        "device": setup.compute.memory_line(),
+        "precision": setup.compute.precision,
+        "train_n": len(setup.cache),
+        "class_names": list(setup.data.dataset.class_names),
+        "class_ids": list(setup.data.dataset.class_ids),
+        "backbone": setup.spec.backbone,
+        "preset": setup.spec.training.preset,
+        "data_hash": setup.spec.data_hash,
+    }
+    result["adapter_bytes"], result["trainable_parameters"] = publish_adapter(run.adapter_path, setup, measured)
+    write_json(run.result_path, result)
+
+
+def _follow(run: RunFolder, modules: tuple[str, ...], watcher: Watcher) -> None:
+    """Run what comes after training, one after the other, each in a process of its own."""
+    for module in modules:
+        watcher.follower = subprocess.Popen([sys.executable, "-m", module, str(run.path)], stdin=subprocess.DEVNULL)
+        watcher.follower.wait()
+        watcher.follower = None
+
+
+def work(run: RunFolder) -> int:
+    """The whole life of a worker; returns the exit code."""
+    say = run.writer()
+    watcher = Watcher(run, say)
+    beat(run.heartbeat_path)
+    watcher.start()
+    try:
+        spec = RunSpec.from_dict(run.spec())
+        turns = Turns(Path(spec.home), spec.device)
+        say(Queued(spec.device))
+        turns.enter(run)
+        slot = turns.take(run, give_up=lambda: run.requested() is not None)
+        if slot is None:
+            say(Cancelled())
+            return 0
+        with slot:
+            stopwatch = Stopwatch()
+            if run.result() is None:
+                _train(run, spec, say, watcher, stopwatch)
+            _follow(run, spec.then, watcher)
+            speed = stopwatch.speed(recall(Path(spec.home), spec.device, spec.backbone), exported=bool(spec.then))
+            if speed is not None:
+                remember(Path(spec.home), spec.device, spec.backbone, speed)
+        return 0
+    except StudioError as error:
+        print(error, file=sys.stderr)
+        say(Failed(error.message, error.advice))
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        say(
+            Failed(
+                f"Something unexpected went wrong: {type(error).__name__}: {error}",
+                "The log below has the details; Resume goes on from the last checkpoint.",
+            )
+        )
+        return 1
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print("usage: python -m blocklora.training.worker RUN_DIR", file=sys.stderr)
+        return 2
+    return work(RunFolder(Path(sys.argv[1]).resolve()))
+
+
+if __name__ == "__main__":
+    # Leave without tearing torch down: its threads can hold an exit up for seconds after everything has been written.
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,175 @@
+"""The Images tab: classes and their pictures. What is shown is drawn by class_cards, gallery and imports; here is what a press does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from blocklora.errors import ProjectError
+from blocklora.projects import intake
+from blocklora.ui import class_cards, forms, gallery, html, imports
+from blocklora.ui.class_cards import Cards
+from blocklora.ui.forms import Act, notice
+from blocklora.ui.gallery import Gallery
+from blocklora.ui.imports import Pending, Plans
+from blocklora.ui.rail import draw as draw_rail
+from blocklora.ui.rail import welcome
+from blocklora.ui.steps import follow
+from blocklora.ui.tab import Context, Refresh, Tab
+
+if TYPE_CHECKING:
+    from blocklora.projects.project import Project
+
+DIRECT = 24  # so many dropped files or fewer go in at once when all of them can; more are shown first
+INTAKES = ("add-files", "import-zip", "import-folder", "import-csv", "import-tree")
+
+Drawn = tuple[str, str]  # the new page of the tab, and a toast or ""
+
+
+class ImagesTab:
+    """The handlers of the tab. Where the person is (page, class, preview) travels with each act, so nothing is kept here but previews."""
+
+    def __init__(self, ctx: Context, stage: Any, local_mode: bool) -> None:
+        self.ctx, self.stage, self.local_mode = ctx, stage, local_mode
+        self.plans = Plans()
+        self.steps: dict[str, Callable[[Project, Act], Drawn]] = {
+            "cards": lambda project, act: (class_cards.draw(project, Cards(act.number("page"), "")), ""),
+            "find": lambda project, act: (class_cards.draw(project, Cards(0, act.text("value"))), ""),
+            "gallery": lambda project, act: (gallery.draw(project, Gallery(act.text("class"), act.number("page"))), ""),
+            "add-class": self._add_class,
+            "rename": self._rename,
+            "place": self._place,
+            "delete-class": self._delete_class,
+            "move": self._move,
+            "delete": self._delete,
+            "undo": self._undo,
+            "accept": self._accept,
+            "discard": self._discard,
+        }
+
+    # ---- showing
+
+    def show(self, project: Project | None) -> dict[Any, Any]:
+        """The tab as it first opens."""
+        return {self.stage: welcome() if project is None else class_cards.draw(project, Cards())}
+
+    def redraw(self, project: Project, act: Act) -> str:
+        """The view that the person is in, drawn again; the cards where it is gone (its class was deleted)."""
+        view = act.inner("view")
+        if view.text("at") == "gallery":
+            drawn = gallery.draw(project, Gallery(view.text("class"), view.number("page")))
+            if drawn:
+                return drawn
+        return class_cards.draw(project, Cards(view.number("page"), view.text("find")))
+
+    # ---- what a press does
+
+    def answer(self, act: Act, values: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
+        """One press in the tab: what it does, then the tab and the sidebar's counts anew."""
+        project = self.ctx.open_project(values)
+        if act.name in INTAKES:
+            yield from self._intake(project, act)
+            return
+        if act.name not in self.steps:
+            raise ValueError(f"the Images tab knows no act {act.name!r}")
+        page, toast = self.steps[act.name](project, act)
+        yield self._out(project, page, toast)
+
+    def _out(self, project: Project, page: str, toast: str = "") -> dict[Any, Any]:
+        rail = draw_rail(self.ctx.studio.library.list(), project.id)
+        return {self.stage: page, self.ctx.rail: rail} | ({self.ctx.notice: toast} if toast else {})
+
+    def _add_class(self, project: Project, act: Act) -> Drawn:
+        project.add_class(act.text("name"))
+        last = (len(project.classes()) - 1) // class_cards.CARDS
+        return class_cards.draw(project, Cards(last)), ""
+
+    def _rename(self, project: Project, act: Act) -> Drawn:
+        project.rename_class(act.text("id"), act.text("value"))
+        return self.redraw(project, act), ""
+
+    def _place(self, project: Project, act: Act) -> Drawn:
+        """Put a class before another one (`before`), or last where that is empty."""
+        moved, before = act.text("id"), act.text("before")
+        order = [info.id for info in project.classes() if info.id != moved]
+        order.insert(order.index(before) if before in order else len(order), moved)
+        project.reorder_classes(order)
+        return self.redraw(project, act), ""
+
+    def _delete_class(self, project: Project, act: Act) -> Drawn:
+        token = project.delete_class(act.text("id"))
+        return self.redraw(project, act), self._done(project, token)
+
+    def _move(self, project: Project, act: Act) -> Drawn:
+        target = act.text("to") or project.add_class(act.text("create"))
+        return self._after(project, act, project.move_images(act.texts("ids"), target))
+
+    def _delete(self, project: Project, act: Act) -> Drawn:
+        return self._after(project, act, project.delete_images(act.texts("ids")))
+
+    def _after(self, project: Project, act: Act, token: str) -> Drawn:
+        return self.redraw(project, act), self._done(project, token)
+
+    def _done(self, project: Project, token: str) -> str:
+        """A toast that tells what was done, as the project remembers it, and takes it back."""
+        words = next((entry.words for entry in project.undoable() if entry.token == token), "Done.")
+        return notice(words, action=html.button("Undo", "undo", kind="quiet", data_to="images", data_token=token, data_project=project.id))
+
+    def _undo(self, project: Project, act: Act) -> Drawn:
+        if act.text("project") != project.id:
+            raise ProjectError("That step was in another project.", "Open that project to undo it.")
+        done = project.undo(act.text("token"))
+        return self.redraw(project, act), notice(done.words)
+
+    # ---- intake
+
+    def _intake(self, project: Project, act: Act) -> Iterator[dict[Any, Any]]:
+        """Plan what came in. A few files that can all be added are; anything else is shown first."""
+        make, uploads = imports.planner(project, act, self.local_mode)
+        work = follow(make)
+        while True:
+            try:
+                done, total = next(work)
+            except StopIteration as stop:
+                pending = Pending(project.id, stop.value, uploads)
+                break
+            yield {self.stage: waiting("Looking at the pictures", done, total)}
+        if act.name == "add-files" and not pending.plan.skipped and pending.plan.n_images <= DIRECT:
+            yield self._out(project, *self._take_in(project, act, pending))
+        else:
+            yield {self.stage: imports.draw(self.plans.keep(pending), pending)}
+
+    def _take_in(self, project: Project, act: Act, pending: Pending) -> Drawn:
+        try:
+            result = intake.accept(project, pending.plan)
+        finally:
+            pending.close()
+        return self.redraw(project, act), notice(imports.words(result, len(pending.plan.skipped)), tone="accent")
+
+    def _accept(self, project: Project, act: Act) -> Drawn:
+        return self._take_in(project, act, self.plans.take(act.text("token"), project))
+
+    def _discard(self, project: Project, act: Act) -> Drawn:
+        self.plans.take(act.text("token"), project).close()
+        return self.redraw(project, act), ""
+
+
+def waiting(words: str, done: int, total: int) -> str:
+    """Long work under way, with how far it is."""
+    share = 100 * done / total if total else 0
+    count = f"{done:,} of {total:,}" if total else "Starting"
+    return (
+        f'<div class="images busy" role="status"><div class="waiting"><h2>{html.escape(words)}</h2>'
+        f'<div class="track"><span class="fill" style="width:{share:.1f}%"></span></div><p>{count}</p></div></div>'
+    )
+
+
+def build(ctx: Context) -> Refresh:
+    """The tab's one component and its events."""
+    stage = forms.stage("images")
+    tab = ImagesTab(ctx, stage, ctx.local)
+    ctx.on_act(stage, tab.answer, outputs=[stage, ctx.rail], trigger_mode="multiple")
+    return Refresh(tab.show, [stage])
+
+
+TAB = Tab("images", "Images", build)

@@ -1,0 +1,76 @@
+"""The one call that programs may make: `predict`, through the same published file as the Predict tab.
+
+from gradio_client import Client, handle_file
+
+studio = Client("http://127.0.0.1:7860")
+studio.predict(image=handle_file("photo.jpg"), project="Sample", api_name="/predict")
+# {"label": "mug", "probability": 0.93, "top": [["mug", 0.93], ...], "milliseconds": 8.1, "provider": "CPUExecutionProvider", ...}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.events import api as program_call
+
+from blocklora.errors import JobError, ProjectError, StudioError
+from blocklora.projects.decoding import decode_rgb
+from blocklora.ui.uploads import uploaded_file
+
+if TYPE_CHECKING:
+    from blocklora.projects.project import Project
+    from blocklora.services.studio import Studio
+
+DESCRIPTION = (
+    "Label one picture with a project's published model. image: an uploaded file (handle_file). project: its name or id; "
+    "empty means the one worked on last. Returns label, probability, top ([label, probability] pairs), milliseconds, provider, "
+    "project, run."
+)
+
+
+def endpoint(studio: Studio) -> Callable[[dict, str], dict]:
+    """The call itself, over a studio."""
+
+    def predict(image: dict, project: str = "") -> dict:
+        try:
+            chosen = find_project(studio, project)
+            run = studio.finished_run(chosen)
+            if run is None:
+                raise JobError(f"the project {chosen.name!r} has no finished training yet.", "Train it first.")
+            path = uploaded_file(str(image.get("path") or "") if isinstance(image, dict) else "")
+            model = studio.predictor(run)
+            found = model.predict([decode_rgb(path)])[0]
+        except StudioError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        return {
+            "label": found.label,
+            "probability": round(float(found.probability), 6),
+            "top": [[label, round(float(probability), 6)] for label, probability in found.top],
+            "milliseconds": round(float(found.milliseconds), 2),
+            "provider": model.provider,
+            "project": chosen.name,
+            "run": run.name,
+        }
+
+    return predict
+
+
+def find_project(studio: Studio, wanted: str) -> Project:
+    """The project of that id or name, the one worked on last where neither is given.
+
+    Raises:
+        ProjectError: there is none.
+    """
+    projects = studio.library.list()
+    key = wanted.strip().casefold()
+    found = next((info for info in projects if not key or info.id == wanted.strip() or info.name.casefold() == key), None)
+    if found is None:
+        raise ProjectError(f"there is no project {wanted!r}." if key else "there is no project yet.", "See the window for the names.")
+    return studio.library.open(found.id)
+
+
+def add(studio: Studio) -> Any:
+    """Let programs call it; must run inside the page's blocks."""
+    return program_call(endpoint(studio), api_name="predict", api_description=DESCRIPTION, concurrency_limit=2, api_visibility="public")

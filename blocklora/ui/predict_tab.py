@@ -1,0 +1,233 @@
+"""The Predict tab: pictures in, answers out, by the published ONNX file and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from blocklora.errors import ImageError, ImportRefused, StudioError
+from blocklora.projects import intake
+from blocklora.projects.decoder import Refused
+from blocklora.projects.decoding import decode_rgb, shared_decoder
+from blocklora.services.batch import Batches, Task, is_zip
+from blocklora.ui import forms, html, predict_api, predict_view
+from blocklora.ui.forms import Act, notice
+from blocklora.ui.predict_view import Answer
+from blocklora.ui.rail import draw as draw_rail
+from blocklora.ui.run_list import TITLES, when
+from blocklora.ui.tab import Context, Refresh, Tab, needs_project
+from blocklora.ui.train_view import progress
+from blocklora.ui.uploads import forget, uploaded_file, uploaded_files
+
+if TYPE_CHECKING:
+    from blocklora.jobs.run_folder import RunFolder
+    from blocklora.projects.project import Project
+    from blocklora.services.studio import Studio
+
+MAX_FRAME = 4 * 2**20  # characters of a webcam frame as the page sends it (base64)
+EMPTY, ALMOST = 'class="empty"', "Almost there"  # what marks a room without a model, and one that is about to have it
+Update = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class PredictTab:
+    """The handlers. `frame` is where pictures come in, `one` a picture's answer, `many` the table.
+
+    `pages` remembers where each table was left, `answers` each project's last answer with the run that gave it.
+    """
+
+    ctx: Context
+    frame: gr.HTML
+    one: gr.HTML
+    many: gr.HTML
+    batches: Batches = field(default_factory=Batches)
+    pages: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def studio(self) -> Studio:
+        return self.ctx.studio
+
+    # ---- showing
+
+    def show(self, project: Project | None) -> Update:
+        """The tab as it first opens."""
+        if project is None:
+            return {self.frame: needs_project("Prediction uses the model of a project.", "scan"), self.one: "", self.many: ""}
+        missing = self._missing(project)
+        answer = "" if missing else self._last(project)
+        return {self.frame: missing or self._frame(project), self.one: answer, self.many: self._table(project)}
+
+    def _last(self, project: Project) -> str:
+        """The last answer of the project's current model, so that another tab or a reload does not lose it."""
+        run = self.studio.finished_run(project)
+        known = self.answers.get(project.id, ("", ""))
+        return known[1] if run is not None and known[0] == run.name else predict_view.empty_answer()
+
+    def tick(self, values: Update) -> Update:
+        """What moves by itself: a table that grows, a model that is being exported."""
+        try:
+            project = self.ctx.maybe_project(values.get(self.ctx.project))
+            if project is None:
+                return {}
+            return self._moved(project, str(values.get(self.frame) or ""))
+        except StudioError:  # the project is gone; the sidebar says so
+            return {}
+
+    def _moved(self, project: Project, shown: str) -> Update:
+        """What must be drawn again, given what the page shows where pictures come in: it may have been opened before there was a model."""
+        missing = self._missing(project)
+        drawn: Update = {}
+        if missing and (missing.partition("<p>")[0] not in shown or ALMOST in missing):
+            drawn = {self.frame: missing}
+        elif not missing and EMPTY in shown:
+            drawn = {self.frame: self._frame(project), self.one: self._last(project)}
+        return drawn | ({self.many: self._table(project)} if self.batches.latest(project.id) is not None else {})
+
+    def _missing(self, project: Project) -> str:
+        """Why nothing can be predicted yet, with one button; '' where it can."""
+        run = self.studio.finished_run(project)
+        if run is None:
+            text = "Predict uses the model that a training leaves behind. Train once, then try it on any picture."
+            return html.empty_state("No model yet", text, html.tab_button("Go to Train", "train"), "scan")
+        if run.onnx_path.exists():
+            return ""
+        status = self.studio.status(run.path)
+        if status.export == "running":
+            label = f"Making the ONNX file: {status.export_stage}"
+            bar = progress(status.export_fraction, label)
+            return f'<div class="empty">{html.icon("package", 28)}<h2>{ALMOST}</h2><p>{html.escape(label)}</p>{bar}</div>'
+        text = "The run is finished, but its ONNX file is not made yet. Prediction uses that file, the same one you would take away."
+        return html.empty_state("Export first", text, html.tab_button("Go to Export", "export"), "package")
+
+    def _frame(self, project: Project) -> str:
+        run = self.studio.finished_run(project)
+        assert run is not None
+        return predict_view.frame(project.classes(), f"Answered by the exported ONNX file. {model_words(run)}")
+
+    def _table(self, project: Project) -> str:
+        """The table of the project's latest batch, at the page it was left at."""
+        batch = self.batches.latest(project.id)
+        if batch is None:
+            return ""
+        download = self.ctx.downloads.offer(batch.csv, batch.csv.name) if batch.csv is not None else ""
+        return predict_view.table(batch, self.pages.get(batch.id, 0), download)
+
+    # ---- one picture
+
+    def pictures(self, act: Act, values: Update) -> Update:
+        """Pictures came in: one gets its answer at once, many or a zip become a table."""
+        project = self.ctx.open_project(values)
+        run, files = self._model(project), uploaded_files(act.texts("files"))
+        if not files:
+            raise ImportRefused("No picture arrived.", "Choose it again.")
+        if len(files) > 1 or is_zip(files[0].name):
+            task = Task([(path.name, path) for path in files], run.name, project.exports_dir)
+            self.batches.start(project.id, task, lambda: self.studio.predictor(run), lambda: forget(files))
+            return {self.many: self._table(project)}
+        drawn = predict_view.answer(self._answer(run, files[0], files[0].name, str(files[0])))
+        self.answers[project.id] = run.name, drawn
+        return {self.one: drawn}
+
+    def _answer(self, run: RunFolder, source: Path | bytes, name: str, file: str = "", number: int = 0) -> Answer:
+        model = self.studio.predictor(run)
+        found = model.predict([decode_rgb(source)])[0]
+        preview = shared_decoder().view(source) if file else b""
+        return Answer(found, model.provider, name, b"" if isinstance(preview, Refused) else preview, file, number)
+
+    def frames(self, act: Act, values: Update) -> Update:
+        """One frame of the camera. The page sends the next one only when this one is answered, so none ever wait."""
+        project = self.ctx.open_project(values)
+        data = act.data.get("data")
+        if not isinstance(data, str) or len(data) > MAX_FRAME:
+            raise ImageError("The camera's picture did not arrive.", "Switch the camera off and on.")
+        try:
+            source = base64.b64decode(data, validate=True)
+        except binascii.Error as error:
+            raise ImageError("The camera's picture is damaged.", "Switch the camera off and on.") from error
+        return {self.one: predict_view.answer(self._answer(self._model(project), source, "camera", number=act.number("number")))}
+
+    def _model(self, project: Project) -> RunFolder:
+        run = self.studio.finished_run(project)
+        if run is None:
+            raise ImportRefused("There is no model yet.", "Train first.")
+        return run
+
+    # ---- teaching it better
+
+    def answer(self, act: Act, values: Update) -> Iterator[Update]:
+        """A press in the answer: put the picture into a class, or take it out again; or a frame of the camera."""
+        if act.name == "frame":
+            yield self.frames(act, values)
+            return
+        project = self.ctx.open_project(values)
+        if act.name == "add":
+            toast = self._add(project, act)
+        elif act.name == "take-out":
+            project.delete_images(act.text("images").split(","))
+            toast = notice("Taken out again.")
+        else:
+            raise ValueError(f"the Predict tab knows no act {act.name!r}")
+        rail = draw_rail(self.studio.library.list(), project.id)
+        yield {self.ctx.notice: toast, self.ctx.rail: rail, self.frame: self._missing(project) or self._frame(project)}
+
+    def _add(self, project: Project, act: Act) -> str:
+        """Put the picture, as it came, into a class; the toast that says so."""
+        path = uploaded_file(act.text("file"))
+        new = act.text("create") or None
+        plan = intake.plan_files(project, [(path.name, path)], class_id=None if new else act.text("id"), class_name=new)
+        try:
+            if not plan.images:
+                reason = plan.skipped[0].reason if plan.skipped else "it holds no picture"
+                raise ImportRefused(f"The picture was not added: {reason}.")
+            name = plan.classes[0][0]
+            result = intake.accept(project, plan)
+        finally:
+            plan.close()
+        undo = html.button("Undo", "take-out", kind="quiet", data_to="predict-one", data_images=",".join(result.image_ids))
+        return notice(f"Added to {name}.", "Train again to let the model learn from it.", "accent", action=undo)
+
+    # ---- many pictures
+
+    def lines(self, act: Act, values: Update) -> Update:
+        """A press on the table: another page, or put it away."""
+        project = self.ctx.open_project(values)
+        if act.name == "forget":
+            self.batches.forget(project.id)
+            return {self.many: ""}
+        batch = self.batches.latest(project.id)
+        if batch is not None:
+            self.pages[batch.id] = act.number("page")
+        return {self.many: self._table(project)}
+
+
+def model_words(run: RunFolder) -> str:
+    """Which run the current model comes from, and how good it is."""
+    result, spec = run.result() or {}, run.spec()
+    section = result.get("test") or result.get("held_out") or {}
+    good = f", right on {section['correct']} of {section['n']} images it never saw" if section.get("n") else ""
+    title = TITLES.get(str(spec["training"]["preset"]), "This")
+    return f"{title} run of {when(spec.get('created'))}{good}."
+
+
+def build(ctx: Context) -> Refresh:
+    """The tab's rooms and their events, and the call for programs."""
+    with gr.Column(elem_id="predict-page", min_width=0):
+        gr.HTML("", elem_id="predict-camera", apply_default_css=False)  # the page puts its video here; Python never draws over it
+        frame, one, many = forms.stage("predict"), forms.stage("predict-one"), forms.stage("predict-many")
+    tab = PredictTab(ctx, frame, one, many)
+    ctx.on_act(frame, tab.pictures, outputs=[one, many], trigger_mode="multiple")
+    ctx.on_act(one, tab.answer, outputs=[one, frame, ctx.rail], trigger_mode="multiple", concurrency_limit=2)
+    ctx.on_act(many, tab.lines, outputs=[many], trigger_mode="multiple")
+    ctx.on(ctx.timer.tick, tab.tick, inputs=[frame], outputs=[frame, one, many], trigger_mode="once")
+    predict_api.add(ctx.studio)
+    return Refresh(tab.show, [frame, one, many])
+
+
+TAB = Tab("predict", "Predict", build)

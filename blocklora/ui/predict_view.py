@@ -1,0 +1,128 @@
+"""What the Predict tab shows: the place to drop pictures, one picture's answer, and a table for many."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from blocklora.projects.records import ClassInfo
+from blocklora.services.batch import Batch, Row
+from blocklora.services.predicting import Prediction
+from blocklora.ui import html
+
+ROWS = 50  # lines of the table on a page
+PROVIDERS = {
+    "CPUExecutionProvider": "on the processor",
+    "CUDAExecutionProvider": "on the graphics card",
+    "CoreMLExecutionProvider": "by Core ML",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One picture's answer. `preview` is a re-encoded copy (WebP) or empty; `file` the upload it came from, or ''."""
+
+    prediction: Prediction
+    provider: str
+    name: str = ""
+    preview: bytes = b""
+    file: str = ""
+    number: int = 0
+
+
+def frame(classes: Sequence[ClassInfo], model: str) -> str:
+    """Where pictures come in. `model` says in words which file answers."""
+    names = [(info.id, info.name, info.count) for info in classes]
+    buttons = (
+        html.local_button("Choose pictures", "predict-choose", kind="primary", icon_name="image")
+        + html.local_button("Paste", "predict-paste", icon_name="clipboard-paste")
+        + html.local_button("Camera", "predict-camera", icon_name="camera")
+    )
+    return (
+        f'<div class="predict"{html.attrs(data_classes=names)}>'
+        f'<div class="drop-here" data-predict-drop><div class="invite">{html.icon("scan", 28)}'
+        f"<p><b>Drop a picture here</b></p><p>or many, or a zip: those become a table.</p>"
+        f'<div class="ways-in">{buttons}</div></div></div>'
+        f'<p class="small-print">{html.escape(model)}</p></div>'
+    )
+
+
+def empty_answer() -> str:
+    """The answer's place before there is one."""
+    return f'<div class="answer none">{html.icon("gauge", 22)}<p>The answer shows here, with how sure it is and how long it took.</p></div>'
+
+
+def answer(found: Answer) -> str:
+    """Label bars, most probable first, then time and place of the run, then the way to teach it better."""
+    bars = "".join(_bar(label, probability, place) for place, (label, probability) in enumerate(found.prediction.top))
+    image = ""
+    if found.preview:
+        data = base64.b64encode(found.preview).decode()
+        image = f'<img class="preview" src="data:image/webp;base64,{data}" alt="{html.escape(found.name)}">'
+    where = PROVIDERS.get(found.provider, "")
+    time = f"{found.prediction.milliseconds:.0f}" if found.prediction.milliseconds >= 10 else f"{found.prediction.milliseconds:.1f}"
+    add = html.local_button("Wrong? Add to class…", "predict-add", icon_name="plus")
+    return (
+        f'<div class="answer" data-file="{html.escape(found.file)}" data-number="{found.number}">{image}'
+        f'<div class="said" role="status"><h2>{html.escape(found.prediction.label)}</h2></div><ol class="labels">{bars}</ol>'
+        f'<p class="figures"><span>{time} ms {html.escape(where)}</span><span class="hint">{html.escape(found.provider)}</span></p>'
+        f"{add}</div>"
+    )
+
+
+def _bar(label: str, probability: float, place: int) -> str:
+    share = f"{100 * probability:.1f}"
+    return (
+        f'<li class="{"first" if place == 0 else ""}"><span class="name">{html.escape(label)}</span><span class="pc">{share} %</span>'
+        f'<span class="bar"><span style="width:{share}%"></span></span></li>'
+    )
+
+
+# ---- many pictures
+
+
+def table(batch: Batch | None, page: int, download: str) -> str:
+    """The table of a batch: how far it is, a page of its lines, the CSV once it is whole."""
+    if batch is None:
+        return ""
+    rows = list(batch.rows)
+    pages = max(1, -(-len(rows) // ROWS))
+    page = min(page, pages - 1)
+    lines = "".join(_line(row) for row in rows[page * ROWS : (page + 1) * ROWS])
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("File", "Label", "Probability", "Remark"))
+    body = (
+        f'<div class="scroll wide" tabindex="0"><table class="batch"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+        if rows
+        else ""
+    )
+    close = html.icon_button("Put the table away", "x", act="forget", kind="quiet")
+    save = (
+        f'<a class="b primary" href="{html.escape(download)}" download>{html.icon("download")}<span>Save as CSV</span></a>'
+        if download
+        else ""
+    )
+    card = html.card(_state(batch), body, html.pager(page, pages, "rows"), title="Many pictures", aside=save + close)
+    return f'<div class="many">{card}</div>'
+
+
+def _state(batch: Batch) -> str:
+    failed = len(batch.rows) - batch.answered
+    counts = html.plural(batch.answered, "answer") + (f", {failed:,} could not be read" if failed else "")
+    if batch.error:
+        return html.note(batch.error, "", "danger")
+    if not batch.over:
+        share = 100 * len(batch.rows) / batch.total if batch.total else 0
+        words = f"{len(batch.rows):,} of {batch.total:,}" if batch.total else "Starting"
+        return (
+            f'<p class="stage" role="status">{words}</p><div class="track" role="progressbar" aria-label="Predicting" aria-valuemin="0" '
+            f'aria-valuemax="100" aria-valuenow="{share:.0f}"><span class="fill" style="width:{share:.1f}%"></span></div>'
+        )
+    speed = f", {batch.milliseconds:.1f} ms a picture {PROVIDERS.get(batch.provider, '')} ({batch.provider})" if batch.answered else ""
+    return f'<p class="stage">{html.escape(counts + speed)}</p>'
+
+
+def _line(row: Row) -> str:
+    sure = "" if row.probability is None else f"{100 * row.probability:.1f} %"
+    remark = f'<span class="wrong">{html.escape(row.error)}</span>' if row.error else ""
+    return f"<tr><td>{html.escape(row.name)}</td><td><b>{html.escape(row.label)}</b></td><td>{sure}</td><td>{remark}</td></tr>"

@@ -1,0 +1,147 @@
+"""The Results tab: which run is shown and what a press does; results_view and run_list draw."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from blocklora.errors import StudioError
+from blocklora.services.showing import run_of, run_to_watch
+from blocklora.ui import forms, html, results_view, run_list
+from blocklora.ui.forms import Act, notice
+from blocklora.ui.results_view import View
+from blocklora.ui.routes import thumb_url, view_url
+from blocklora.ui.tab import Context, Refresh, Tab, needs_project
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from blocklora.projects.project import Project
+    from blocklora.services.studio import Studio
+
+Update = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class ResultsTab:
+    """The handlers. Where the person is travels with each press."""
+
+    ctx: Context
+    room: gr.HTML
+
+    @property
+    def studio(self) -> Studio:
+        return self.ctx.studio
+
+    def show(self, project: Project | None) -> Update:
+        """The tab as it first opens."""
+        if project is None:
+            return {self.room: needs_project("Results belong to a project that was trained.", "chart-line")}
+        return {self.room: self.draw(project, View())}
+
+    def draw(self, project: Project, view: View) -> str:
+        """The current run's result, and all runs."""
+        run = self.studio.finished_run(project)
+        result = None if run is None else run.result()
+        titles = {info.name: info.title for info in self.studio.backbones()}
+        listed = run_list.draw(self.studio.runs(project), titles, "" if run is None else run.name)
+        if run is None or result is None:
+            return f'<div class="results">{self._nothing(project)}{listed}</div>'
+        test = bool(result.get("test"))
+        section = result["test"] if test else result["held_out"]
+        body = _section(project, result, section, view, test)
+        if test:
+            held_out = _section(project, result, result["held_out"], View(), False, plain=True)
+            body += f'<h2 class="part">On the images held out in training</h2>{held_out}'
+        state = html.attrs(data_view=json.dumps(view.to_dict()), data_run=run.name)
+        return f'<div class="results"{state}>{body}{listed}{_small_print(result)}</div>'
+
+    def _nothing(self, project: Project) -> str:
+        watched = run_to_watch(self.studio, project)
+        if watched is not None and self.studio.status(watched.path).state in ("queued", "running"):
+            text = "The result shows here as soon as the run is over. Train shows how far it is."
+            return html.empty_state("Training goes on", text, html.tab_button("Watch it", "train"), "loader-circle")
+        text = "Train once, and this shows how good it is, on images that training never saw."
+        return html.empty_state("No result yet", text, html.tab_button("Go to Train", "train"), "chart-line")
+
+    def answer(self, act: Act, values: Update) -> Update:
+        """One press in the tab."""
+        project = self.ctx.open_project(values)
+        seen = act.data.get("view")
+        view, toast = _view(seen if isinstance(seen, dict) else {}), ""
+        if act.name == "page":
+            view = View(act.number("page"), view.true, view.predicted)
+        elif act.name == "cell":
+            view = _view(act.data)
+        elif act.name == "current":
+            self.studio.make_current(project, act.text("run"))
+            view, toast = View(), notice("This run is the current one now.", tone="accent")
+        elif act.name == "delete":
+            self.studio.delete_run(project, run_of(project, act.text("run")).path)
+            view, toast = View(), notice("The run is deleted.")
+        else:
+            raise ValueError(f"the Results tab knows no act {act.name!r}")
+        return {self.room: self.draw(project, view)} | ({self.ctx.notice: toast} if toast else {})
+
+
+def _view(values: Mapping[str, Any]) -> View:
+    """A view from what the page sent, which may be anything."""
+
+    def number(name: str, default: int) -> int:
+        try:
+            return int(values.get(name, default))
+        except (TypeError, ValueError):
+            return default
+
+    true, predicted = number("true", -1), number("predicted", -1)
+    return View(max(0, number("page", 0)), true, predicted) if true >= 0 and predicted >= 0 else View(max(0, number("page", 0)))
+
+
+def _section(project: Project, result: Mapping[str, Any], section: Mapping[str, Any], view: View, test: bool, plain: bool = False) -> str:
+    """All about one set of images; `plain` leaves out what belongs to the tab as a whole."""
+    classes = len(section.get("per_class", []))
+    if view.true >= classes or view.predicted >= classes:  # the cell of another run
+        view = View()
+
+    def picture(row: Mapping[str, Any]) -> tuple[str, str] | None:
+        image_id = str(row.get("image_id") or "")
+        try:
+            project.image(image_id)
+        except StudioError:
+            return None
+        return thumb_url(project.id, image_id), view_url(project.id, image_id)
+
+    head = results_view.headline(result, section, test)
+    if not section.get("n"):
+        return head
+    table = results_view.per_class(section)
+    if plain:
+        return head + table
+    return f'{head}<div class="two">{table}{results_view.confusion(section, view)}</div>{results_view.gallery(section, view, picture)}'
+
+
+def _small_print(result: Mapping[str, Any]) -> str:
+    """How the run came about, for whoever asks."""
+    facts = [
+        f"{result.get('train_n', 0)} images to learn from",
+        f"{result.get('steps', 0):,} steps planned, the best after {result.get('best_step', 0):,}",
+        str(result.get("device", "")),
+        str(result.get("precision", "")),
+    ]
+    if result.get("trainable_parameters"):
+        size = result.get("adapter_bytes", 0) / 1000
+        facts.append(f"{result['trainable_parameters']:,} trained parameters, adapter file {size:,.0f} KB")
+    return f'<p class="small-print">{html.escape(" · ".join(filter(None, facts)))}</p>'
+
+
+def build(ctx: Context) -> Refresh:
+    """The tab's one room and its events."""
+    room = forms.stage("results")
+    tab = ResultsTab(ctx, room)
+    ctx.on_act(room, tab.answer, outputs=[room], trigger_mode="multiple")
+    return Refresh(tab.show, [room])
+
+
+TAB = Tab("results", "Results", build)

@@ -1,0 +1,102 @@
+"""What a tab is to the shell, and what the shell gives to a tab."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from blocklora.errors import ProjectError
+from blocklora.ui import forms, html
+from blocklora.ui.downloads import Downloads
+
+if TYPE_CHECKING:
+    from blocklora.projects.project import Project
+    from blocklora.services.studio import Studio
+
+NO_PROJECT = "-"  # the open project's id while there is none; not "", so that the first answer is always a change
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every tab works with.
+
+    `project` holds the open project's id in the browser itself, so it survives a restart of this server; handlers take
+    it as an input and turn it into a project by `open_project`. `notice` shows toasts, `timer` ticks while the page is
+    visible, `rail` is the sidebar's list (an output where counts of projects change). `local` says that only this machine can
+    reach the window, so paths that are typed are the person's own.
+    """
+
+    studio: Studio
+    downloads: Downloads
+    project: gr.Textbox
+    rail: gr.HTML
+    notice: gr.HTML
+    timer: gr.Timer
+    local: bool
+
+    def open_project(self, values: dict[Any, Any]) -> Project:
+        """The open project.
+
+        Raises:
+            ProjectError: none is open, or it is gone.
+        """
+        project = self.maybe_project(values.get(self.project))
+        if project is None:
+            raise ProjectError("No project is open.", "Create one or choose one on the left.")
+        return project
+
+    def maybe_project(self, project_id: object) -> Project | None:
+        """The project of that id, or None where no project is open."""
+        if not isinstance(project_id, str) or project_id in ("", NO_PROJECT):
+            return None
+        return self.studio.library.open(project_id)
+
+    def on(self, trigger: Any, handler: forms.Handler, *, inputs: Iterable[Any] = (), outputs: Iterable[Any] = (), **options: Any) -> Any:
+        """`forms.wire` with the open project among the inputs and toasts among the outputs."""
+        return forms.wire(trigger, handler, toast=self.notice, inputs=[*inputs, self.project], outputs=outputs, **options)
+
+    def on_act(
+        self, element: gr.HTML, handler: forms.ActHandler, *, inputs: Iterable[Any] = (), outputs: Iterable[Any] = (), **options: Any
+    ) -> Any:
+        """`forms.wire_act` with the open project among the inputs and toasts among the outputs."""
+        return forms.wire_act(element, handler, toast=self.notice, inputs=[*inputs, self.project], outputs=outputs, **options)
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """How a tab is brought up to date: `show(project)` gives new values for `outputs`; the project is None while none is open."""
+
+    show: Callable[[Project | None], dict[Any, Any]]
+    outputs: list[Any]
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A tab of the window: `build(ctx)` runs inside its `gr.Tab` and returns how it is refreshed."""
+
+    key: str
+    title: str
+    build: Callable[[Context], Refresh]
+
+
+def needs_project(what: str, icon_name: str = "folder-plus") -> str:
+    """What a tab shows while no project is open."""
+    return html.empty_state(
+        "No project is open",
+        what,
+        html.local_button("New project", "new-project", kind="primary", icon_name="plus"),
+        icon_name,
+    )
+
+
+def refresher(ctx: Context, refresh: Refresh) -> Callable[[dict[Any, Any]], dict[Any, Any]]:
+    """The handler that brings a tab up to date with the open project."""
+
+    def handler(show: Callable[[Project | None], dict[Any, Any]], values: dict[Any, Any]) -> dict[Any, Any]:
+        return show(ctx.maybe_project(values.get(ctx.project)))
+
+    return partial(handler, refresh.show)

@@ -1,0 +1,26 @@
+"""What leaves the house: a trained run as one ONNX file, checked against the model it was made from, and what runs it.
+
+The two names here are what app.py and the command line put into the services, which know neither.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporters.predictor import OnnxClassifier
+
+WORKER = "exporters.worker"
+"""The module that makes the file of a finished run, in a process of its own."""
+
+
+def open_model(path: Path) -> OnnxClassifier:
+    """The predictor of a published file; onnxruntime is imported with the first one.
+
+    Raises:
+        ModelFileError: it is not a file that this product wrote, or not safe to open.
+    """
+    from exporters.predictor import OnnxClassifier
+
+    return OnnxClassifier(path)

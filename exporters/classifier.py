@@ -1,0 +1,85 @@
+"""The whole classifier as one module: pictures in, probabilities and embeddings out, nothing else needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from blocklora.clip.pixels import to_model_input
+from blocklora.errors import ExportError
+from blocklora.preprocess import Preprocess
+from exporters.parity import Answer
+
+
+class Head(nn.Module):
+    """Image tower and class weights: normalised pixels -> probabilities and embedding. This is the part that torch exports.
+
+    Args:
+        tower: (N, 3, S, S) -> (N, D), or a tuple that begins with it (CoCa also returns its tokens).
+        class_weights: (C, D), rows normalised.
+        logit_scale: factor of the cosine similarities; 100 in CLIP.
+        temperature: the calibration that `logit_scale` is divided by.
+
+    Raises:
+        ExportError: class weights that are not (C, D) with C >= 2, are not finite, or a scale that is not positive.
+    """
+
+    weights_t: torch.Tensor
+
+    def __init__(self, tower: nn.Module, class_weights: torch.Tensor, logit_scale: float, temperature: float) -> None:
+        super().__init__()
+        if class_weights.ndim != 2 or class_weights.shape[0] < 2:
+            found = tuple(class_weights.shape)
+            raise ExportError(f"the class weights have the shape {found}; needed: (classes, dimensions), two classes at least.")
+        if not torch.isfinite(class_weights).all():
+            raise ExportError("the class weights hold a value that is not a number.", "Train this run again.")
+        if not (logit_scale > 0 and temperature > 0):
+            raise ExportError(f"logit scale {logit_scale} and temperature {temperature} must both be above zero.", "Train this run again.")
+        self.tower = tower
+        scaled = class_weights.detach().float() * (logit_scale / temperature)
+        self.register_buffer("weights_t", scaled.t().contiguous())  # (D, C), scale and temperature folded in
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.tower(pixels)
+        if isinstance(features, tuple):
+            features = features[0]
+        embedding = F.normalize(features, dim=-1)  # (N, D)
+        return torch.softmax(embedding @ self.weights_t, dim=-1), embedding  # (N, C), (N, D)
+
+
+class Classifier(nn.Module):
+    """`Head` behind the preprocessing: uint8 (N, H, W, 3) of any size -> probabilities (N, C), embedding (N, D).
+
+    It runs the tower as it stands, so the same object is the adapted model before `Adapters.merge` and the merged one after.
+    """
+
+    def __init__(self, head: Head, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.head = head
+        self.preprocess = preprocess
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.head(to_model_input(images, self.preprocess))
+
+    def ask(self, pixels: np.ndarray) -> Answer:
+        """What it says of one picture, uint8 (H, W, 3)."""
+        with torch.inference_mode():
+            probabilities, embedding = self(torch.tensor(pixels)[None])  # a copy: decoded pictures are read-only
+        return Answer(probabilities[0].float().cpu().numpy(), embedding[0].float().cpu().numpy())
+
+    @property
+    def n_classes(self) -> int:
+        return int(self.head.weights_t.shape[1])
+
+    @property
+    def embed_dim(self) -> int:
+        return int(self.head.weights_t.shape[0])
+
+
+def build_classifier(
+    tower: nn.Module, class_weights: torch.Tensor, preprocess: Preprocess, logit_scale: float = 100.0, temperature: float = 1.0
+) -> Classifier:
+    """A classifier in evaluation mode around `tower` (kept, not copied); see `Head` for shapes and Raises."""
+    return Classifier(Head(tower, class_weights, logit_scale, temperature), preprocess).eval()

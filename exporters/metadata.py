@@ -1,0 +1,107 @@
+"""What an exported file says about itself: the strings in `metadata_props`, and the record they stand for."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from blocklora.errors import AdapterError, ModelFileError
+from blocklora.preprocess import Preprocess
+
+PRODUCT = "Block-LoRA Studio"
+FORMAT_VERSION = "1"
+STRUCTURED = ("labels", "class_ids", "templates", "preprocess", "temperature", "logit_scale", "adapter", "accuracy", "versions")
+PLAIN = ("product", "format_version", "base_model", "weights_hash", "class_weights", "precision", "created")
+FOREIGN = "Only files that this studio exported can be opened here; export the run again, or use the file's own tool."
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Everything beside the weights that a reader of the file needs; nothing lies beside the file.
+
+    `labels` and `class_ids` are in output order. `accuracy` is free-form JSON of what was measured on held-out images.
+    `class_weights` says where they come from (text, images, blend); `precision` is fp32, fp16 or int8.
+    """
+
+    labels: tuple[str, ...]
+    class_ids: tuple[str, ...]
+    templates: tuple[str, ...]
+    preprocess: Preprocess
+    temperature: float
+    logit_scale: float
+    base_model: str
+    weights_hash: str
+    created: str
+    class_weights: str = "text"
+    precision: str = "fp32"
+    adapter: dict[str, Any] = field(default_factory=dict)
+    accuracy: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        values = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        return plain | {"preprocess": self.preprocess.to_dict()}
+
+    def to_props(self) -> dict[str, str]:
+        """The key-value strings for the file, keys sorted; structured values as JSON."""
+        values = self.to_dict()
+        props = {key: json.dumps(values[key], ensure_ascii=False, sort_keys=True) for key in STRUCTURED}
+        props |= {"product": PRODUCT, "format_version": FORMAT_VERSION}
+        props |= {key: str(values[key]) for key in PLAIN if key not in props}
+        return dict(sorted(props.items()))
+
+    @classmethod
+    def from_props(cls, props: dict[str, str]) -> ModelMetadata:
+        """The record in a file's strings.
+
+        Raises:
+            ModelFileError: not this product's file, a newer format, or a value that is missing or malformed.
+        """
+        if props.get("product") != PRODUCT:
+            raise ModelFileError(
+                f"this file was not exported by {PRODUCT}: its metadata name {props.get('product') or 'no product'}.", FOREIGN
+            )
+        if props.get("format_version") != FORMAT_VERSION:
+            raise ModelFileError(
+                f"this file has format version {props.get('format_version')!r}; this program reads version {FORMAT_VERSION!r}.",
+                "Update the studio, or export the run again.",
+            )
+        missing = sorted(key for key in (*STRUCTURED, *PLAIN) if key not in props)
+        if missing:
+            raise ModelFileError(f"the file's metadata lack {', '.join(missing)}.", "Export the run again.")
+        try:
+            values: dict[str, Any] = {key: json.loads(props[key]) for key in STRUCTURED}
+            record = cls(
+                labels=_texts(values["labels"]),
+                class_ids=_texts(values["class_ids"]),
+                templates=_texts(values["templates"]),
+                preprocess=Preprocess.from_dict(values["preprocess"]),
+                temperature=float(values["temperature"]),
+                logit_scale=float(values["logit_scale"]),
+                adapter=dict(values["adapter"]),
+                accuracy=dict(values["accuracy"]),
+                versions={str(k): str(v) for k, v in dict(values["versions"]).items()},
+                **{key: props[key] for key in PLAIN if key not in ("product", "format_version")},
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AdapterError) as error:
+            raise ModelFileError(f"the file's metadata cannot be read: {error}.", "Export the run again.") from error
+        if len(record.labels) < 2 or len(record.class_ids) != len(record.labels):
+            found = f"{len(record.labels)} labels and {len(record.class_ids)} class ids"
+            raise ModelFileError(f"the file names {found}; needed: as many of one as of the other, two at least.", "Export the run again.")
+        if not (0 < record.temperature < math.inf and 0 < record.logit_scale < math.inf):
+            raise ModelFileError(
+                f"the file has temperature {record.temperature} and logit scale {record.logit_scale}; both must be above 0.",
+                "Export the run again.",
+            )
+        return record
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """A JSON list of strings as a tuple."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("a list of texts was expected")
+    return tuple(value)

@@ -1,0 +1,158 @@
+"""Runs an exported classifier with onnxruntime and NumPy (and Pillow, which decodes in another process); torch is never imported.
+
+The file does all arithmetic itself: pictures go in as they are, and nothing is resized here, so whoever runs the same file on the
+same pixels gets the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from blocklora.errors import ImageError, ModelFileError
+from blocklora.projects.decoding import decode_many, decode_rgb
+from exporters.model_file import check_model_file
+
+MAX_BATCH = 16
+BATCH_VALUES = 3 * 4_000_000  # bytes of pictures in one run: inside, they become floats and are copied a few times
+WAITING_VALUES = 3 * 16_000_000  # bytes of decoded pictures that may wait to run together
+PROVIDERS = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "CPUExecutionProvider")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one picture.
+
+    `top` holds (label, probability), most probable first; `probabilities` (C,) and `embedding` (D,) are float32 in the file's
+    order; `milliseconds` is the time of the run, divided by the pictures in it.
+    """
+
+    label: str
+    probability: float
+    top: list[tuple[str, float]]
+    probabilities: np.ndarray
+    embedding: np.ndarray
+    milliseconds: float
+
+
+class OnnxClassifier:
+    """An exported file, ready to predict.
+
+    Args:
+        path: the .onnx file; it is checked before a session is made of it.
+        threads: threads of one run; None for one per core.
+        cpu_only: leave accelerators out, for measuring.
+
+    Raises:
+        ModelFileError: the file is not one of ours, unsafe, or onnxruntime cannot load it.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None, cpu_only: bool = False) -> None:
+        self.path = Path(path)
+        self.info = check_model_file(self.path)
+        self.record = self.info.metadata
+        self.labels = list(self.record.labels)
+        self.preprocess = self.record.preprocess
+        self.threads = threads if threads is not None else _cores()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+        options.log_severity_level = 3
+        available = ort.get_available_providers()
+        wanted = ["CPUExecutionProvider"] if cpu_only else [name for name in PROVIDERS if name in available]
+        try:
+            self._session = ort.InferenceSession(str(self.path), options, providers=wanted)
+        except Exception as error:  # onnxruntime raises its own classes, which share no base but Exception
+            raise ModelFileError(f"onnxruntime cannot load {self.path.name}: {str(error)[:300]}", "Export the run again.") from error
+        self._input = self._session.get_inputs()[0].name
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the file says about itself, as JSON values (see `exporters.metadata.ModelMetadata`)."""
+        return self.record.to_dict()
+
+    @property
+    def provider(self) -> str:
+        """What really runs the model, as the session says (a wanted accelerator that failed to start is not named)."""
+        return str(self._session.get_providers()[0])
+
+    def predict(self, images: Sequence[np.ndarray], top: int = 5) -> list[Prediction]:
+        """Predictions for uint8 (H, W, 3) RGB pictures, in the order given.
+
+        Pictures of one size run together, at most `MAX_BATCH` at a time and fewer of large ones; others by themselves.
+
+        Raises:
+            ImageError: a picture is not uint8 (H, W, 3) with at least one pixel.
+        """
+        for number, image in enumerate(images):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+                raise ImageError(
+                    f"picture {number + 1} is {image.dtype} of shape {image.shape}; needed: 8-bit (height, width, 3).", "Convert it to RGB."
+                )
+        found: dict[int, Prediction] = {}
+        for group in _groups([image.shape for image in images]):
+            batch = np.stack([images[i] for i in group])
+            found |= dict(zip(group, self._run(batch, top), strict=True))
+        return [found[i] for i in range(len(images))]
+
+    def predict_file(self, path: Path, top: int = 5) -> Prediction:
+        """The prediction for one picture file, decoded outside this process.
+
+        Raises:
+            ImageError: why the file cannot be used.
+        """
+        return self.predict([decode_rgb(Path(path))], top)[0]
+
+    def predict_files(self, paths: Iterable[Path], top: int = 5) -> Iterator[tuple[Path, Prediction | ImageError]]:
+        """For each file, in order, its prediction or why there is none.
+
+        Files are decoded by other processes while this one predicts; a handful of pictures is in memory at a time, however many
+        files there are.
+        """
+        waiting: list[tuple[Path, np.ndarray | ImageError]] = []
+        for found in decode_many(paths):
+            waiting.append(found)
+            pixels = sum(image.size for _, image in waiting if not isinstance(image, ImageError))
+            if len(waiting) >= MAX_BATCH or pixels >= WAITING_VALUES:
+                yield from self._answer(waiting, top)
+                waiting = []
+        yield from self._answer(waiting, top)
+
+    def _answer(self, decoded: list[tuple[Path, np.ndarray | ImageError]], top: int) -> Iterator[tuple[Path, Prediction | ImageError]]:
+        predictions = iter(self.predict([image for _, image in decoded if not isinstance(image, ImageError)], top))
+        for path, image in decoded:
+            yield path, image if isinstance(image, ImageError) else next(predictions)
+
+    def _run(self, batch: np.ndarray, top: int) -> list[Prediction]:
+        start = time.perf_counter()
+        probabilities, embedding = self._session.run(["probabilities", "embedding"], {self._input: batch})
+        each = (time.perf_counter() - start) * 1000 / len(batch)
+        return [self._prediction(p, e, top, each) for p, e in zip(probabilities, embedding, strict=True)]
+
+    def _prediction(self, probabilities: np.ndarray, embedding: np.ndarray, top: int, milliseconds: float) -> Prediction:
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        ranked = [(self.labels[i], float(probabilities[i])) for i in order]
+        return Prediction(*ranked[0], ranked, probabilities, embedding, milliseconds)
+
+
+def _groups(shapes: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
+    """Positions of equal shapes together, in runs of at most `MAX_BATCH` pictures and `BATCH_VALUES` bytes, at least one picture."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for position, shape in enumerate(shapes):
+        by_shape.setdefault(shape, []).append(position)
+    for shape, positions in by_shape.items():
+        most = max(1, min(MAX_BATCH, BATCH_VALUES // math.prod(shape)))
+        for start in range(0, len(positions), most):
+            yield positions[start : start + most]
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,174 @@
+"""Few-shot accuracy of the product's own training on class-folder sets: `python tests/benchmarks/fewshot.py BENCH_DIR --help`.
+
+BENCH_DIR holds `<set>/train/<class>/*.jpg` and `<set>/test/<class>/*.jpg` with a `bench.json` of prompt templates. For each set, seed and
+preset this trains exactly as the product does (its held-out share is taken from the shots), then measures on all test images. Beside it
+stand two frozen heads on the same features and all shots: nearest class mean, and logistic regression. One JSON line a run; finished runs
+are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import random
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from blocklora.cli.data import with_labels_of
+from blocklora.config import AdapterConfig, TrainingConfig
+from blocklora.jobs.spec import RunSpec
+from blocklora.presets import preset_config
+from blocklora.projects.dataset import Dataset
+from blocklora.projects.folders import read_class_folders
+from blocklora.projects.home import default_home
+from blocklora.projects.splits import split
+from blocklora.training.control import Control
+from blocklora.training.device import choose
+from blocklora.training.evaluate import measure
+from blocklora.training.loop import start_state, train
+from blocklora.training.setup import Data, Setup, prepare
+
+
+def few(dataset: Dataset, shots: int, seed: int) -> Dataset:
+    """`shots` images a class as the bench's protocol draws them: sorted names, shuffled with random.Random(seed), the first ones."""
+    chosen: list[Any] = []
+    for label in range(len(dataset.class_names)):
+        items = sorted((item for item in dataset.items if item.label == label), key=lambda item: Path(item.path).name)
+        random.Random(seed).shuffle(items)
+        chosen += items[:shots]
+    return dataclasses.replace(dataset, items=tuple(chosen))
+
+
+def last(generator: Any) -> Any:
+    """Run a generator to its end; returns its result."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as done:
+            return done.value
+
+
+def logistic(features: torch.Tensor, labels: torch.Tensor, n_classes: int, decay: float = 1e-3) -> torch.nn.Linear:
+    """Multinomial logistic regression by L-BFGS on features scaled to mean square 1 a dimension."""
+    head = torch.nn.Linear(features.shape[1], n_classes)
+    optimiser = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = F.cross_entropy(head(features), labels) + decay * head.weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return head
+
+
+def frozen_heads(setup: Setup) -> dict[str, float]:
+    """Test accuracy of two heads on frozen features of all shots (training and held-out); call before training."""
+    from blocklora.training.setup import embed_all
+
+    indices = tuple(sorted((*setup.data.train, *setup.data.held_out)))
+    shots = setup.data.eval_set(indices, setup.backbone.preprocess)
+    assert setup.test is not None
+    # clone: features made in inference mode cannot be trained on
+    values, test = embed_all(setup.backbone, shots, setup.compute).clone(), embed_all(setup.backbone, setup.test, setup.compute).clone()
+    n = len(setup.data.dataset.class_names)
+    means = F.normalize(torch.zeros(n, values.shape[1]).index_add_(0, shots.labels, values), dim=1)
+    nearest = ((test @ means.T).argmax(1) == setup.test.labels).float().mean().item()
+    centre, spread = values.mean(0), values.std()
+    head = logistic((values - centre) / spread, shots.labels, n)
+    with torch.no_grad():
+        linear = (head((test - centre) / spread).argmax(1) == setup.test.labels).float().mean().item()
+    return {"nearest_mean": nearest, "logistic": linear}
+
+
+def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, args: argparse.Namespace) -> dict[str, Any]:
+    """Train and measure once."""
+    began = time.time()
+    everything, _ = read_class_folders(bench / name / "train")
+    test, _ = read_class_folders(bench / name / "test", keep_duplicates=True)
+    dataset = few(everything, shots, seed)
+    parts = split(dataset, config.held_out, seed)
+    spec = RunSpec(args.backbone, str(default_home()), AdapterConfig(**json.loads(args.adapter)), config)
+    data = Data(dataset, parts.train, parts.held_out, with_labels_of(test, dataset.class_names))
+    setup = last(prepare(spec, data, choose(args.device, "auto", print), Control()))
+    heads = frozen_heads(setup) if args.heads else {}
+    state = start_state(setup)
+    last(train(setup, state, config.steps or 1, Control()))
+    measured = measure(setup).result
+    return {
+        "tuned": measured["test"]["top1"],
+        "held_out": measured["held_out"]["top1"],
+        "start": setup.before_test.start / setup.before_test.n,
+        "zero_shot": setup.before_test.zero_shot / setup.before_test.n,
+        **heads,
+        "mode": setup.choice.mode,
+        "best_step": state.progress.best_step,
+        "steps": state.progress.step,
+        "seconds": round(time.time() - began, 1),
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table: mean over seeds, and the largest distance from it, in percent."""
+    keys = ("zero_shot", "start", "nearest_mean", "logistic", "tuned")
+    lines = ["| set | shots | preset | seeds | " + " | ".join(keys) + " | s |", "| --- " * (len(keys) + 5) + "|"]
+    groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["set"], row["shots"], row["preset"]), []).append(row)
+    for (name, shots, preset), group in sorted(groups.items()):
+        cells = []
+        for key in keys:
+            values = [100 * row[key] for row in group if key in row]
+            mean = statistics.mean(values) if values else None
+            cells.append("" if mean is None else f"{mean:.1f} ± {max(abs(v - mean) for v in values):.1f}")
+        seconds = statistics.mean(row["seconds"] for row in group)
+        lines.append(f"| {name} | {shots} | {preset} | {len(group)} | " + " | ".join(cells) + f" | {seconds:.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bench", type=Path)
+    parser.add_argument("--sets", nargs="+", default=["caltech20", "dtd10", "clothing10", "grocery12", "rsscn7"])
+    parser.add_argument("--shots", type=int, nargs="+", default=[16])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--presets", nargs="+", default=["quick", "balanced"])
+    parser.add_argument("--backbone", default="builtin")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--adapter", default="{}", help="AdapterConfig values as JSON")
+    parser.add_argument("--training", default="{}", help="TrainingConfig values as JSON, over the preset's")
+    parser.add_argument("--heads", action="store_true", help="also the frozen heads")
+    parser.add_argument("--label", default="", help="name of a variant, beside the preset's")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines; finished runs in it are not repeated")
+    args = parser.parse_args()
+    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    done = {(r["set"], r["shots"], r["seed"], r["preset"]) for r in rows}
+    for preset in args.presets:
+        for name in args.sets:
+            for shots in args.shots:
+                for seed in args.seeds:
+                    key = (name, shots, seed, preset + args.label)
+                    if key in done:
+                        continue
+                    config = dataclasses.replace(preset_config(preset, args.backbone, shots, seed), **json.loads(args.training))
+                    row = dict(zip(("set", "shots", "seed", "preset"), key, strict=True)) | one(args.bench, name, seed, shots, config, args)
+                    rows.append(row)
+                    with args.out.open("a") as stream:
+                        stream.write(json.dumps(row) + "\n")
+                    print(json.dumps(row), flush=True)
+    print(summary(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The command line on real pictures and a tiny backbone: train, export, predict, evaluate, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from blocklora.cli.parser import build, main
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from tiny_backbone import write_tiny_backbone
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A data home, a class folder and a run trained on it by the command line."""
+    return (*_home_and_pictures(tmp_path_factory), tmp_path_factory.mktemp("run") / "run")
+
+
+def _home_and_pictures(factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    home, pictures = factory.mktemp("cli-home"), factory.mktemp("cli-pictures")
+    write_tiny_backbone(home)
+    return home, pictures
+
+
+def test_train_export_predict_evaluate(
+    trained: tuple[Path, Path, Path], sample_pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    home, _, run = trained
+    monkeypatch.setenv("BLOCKLORA_HOME", str(home))
+    (sample_pictures / "class-0" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    words = ["train", str(sample_pictures), "--out", str(run), "--preset", "quick", "--backbone", "tiny", "--steps", "10", "--json"]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    said = json.loads(out.strip().splitlines()[-1])
+    assert {"run", "zero_shot", "held_out", "seconds"} <= set(said)
+    assert 0 <= said["held_out"] <= 1 and said["held_out_n"] == 6
+    assert "broken.jpg" in err
+
+    assert main(words) == 1  # the folder holds a run already
+    assert "already holds a run" in capsys.readouterr().err
+
+    model = tmp_path / "model.onnx"
+    assert main(["export", str(run), "--out", str(model)]) == 0
+    assert model.stat().st_size > 100_000
+    capsys.readouterr()
+
+    table = tmp_path / "answers.csv"
+    assert main(["predict", str(model), str(sample_pictures), "--csv", str(table), "--top", "2", "--json"]) == 1  # one picture is broken
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 25 and all(len(row["top"]) == 2 for row in rows if not row["error"])
+    with table.open(newline="", encoding="utf-8") as stream:
+        written = list(csv.DictReader(stream))
+    assert [row["label"] for row in written if not row["error"]] == [row["top"][0][0] for row in rows if not row["error"]]
+
+    (sample_pictures / "class-0" / "broken.jpg").unlink()
+    assert main(["evaluate", str(model), str(sample_pictures), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["n"] == 24 and 0 <= measured["top1"] <= 1
+    assert sum(row["correct"] for row in measured["per_class"]) == round(measured["top1"] * 24)
+
+    (sample_pictures / "stranger").mkdir()
+    (sample_pictures / "class-0" / "000.png").rename(sample_pictures / "stranger" / "000.png")
+    assert main(["evaluate", str(model), str(sample_pictures)]) == 1
+    assert "stranger" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train", "/nowhere", "--out", "x"], "not a folder, a zip or a project"),
+        (["export", "/nowhere", "--out", "x.onnx"], "is not a run"),
+        (["predict", "/nowhere.onnx", "/nowhere.jpg"], "neither a picture nor a folder"),
+        (["train", "{pictures}", "--out", "x", "--rank", "3", "--blocks", "2"], "must divide"),
+        (["train", "{pictures}", "--out", "x", "--backbone", "unheard-of", "--steps", "1"], "unheard-of"),
+        (["train", "{pictures}", "--out", "x", "--template", "no place"], "{}"),
+    ],
+)
+def test_refusals_say_what_and_what_to_do(
+    words: list[str], expected: str, sample_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([word.replace("{pictures}", str(sample_pictures)) for word in words]) == 1
+    assert expected in capsys.readouterr().err
+
+
+def test_usage_errors_exit_with_2() -> None:
+    for words in ([], ["train"], ["train", "x", "--out", "y", "--preset", "fastest"], ["nonsense"]):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2
+
+
+def test_lists(capsys: pytest.CaptureFixture) -> None:
+    assert main(["backbones", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["name"] == "builtin"
+    assert main(["projects", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_help_has_examples() -> None:
+    assert "python -m blocklora train photos/" in build().format_help()

@@ -1,0 +1,86 @@
+"""A finished run on a tiny random backbone, written by hand: what training would have left behind, in a moment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+from blocklora.clip.backbones import load_backbone
+from blocklora.clip.build import build_model
+from blocklora.config import AdapterConfig, TrainingConfig, to_dict
+from blocklora.files import write_json
+from blocklora.jobs.run_folder import RunFolder
+from blocklora.lora.adapter_file import AdapterMeta, save_adapter
+from blocklora.lora.attach import attach
+from blocklora.projects.folders import read_class_folders
+from blocklora.projects.splits import Split
+from blocklora.services.runs import RunRequest, make_run
+
+TINY = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+CLASSES = ("apple", "pear", "=plum")
+EACH = 4
+
+
+def write_backbone(home: Path) -> None:
+    folder = home / "backbones" / "tiny"
+    folder.mkdir(parents=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        model = build_model(TINY)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": {}}))
+
+
+def write_pictures(root: Path) -> Path:
+    """Pictures of many sizes and two kinds of file, one of them a sliver."""
+    rng = np.random.default_rng(3)
+    for name in CLASSES:
+        (root / name).mkdir(parents=True)
+        for number in range(EACH):
+            height, width = (1, 50) if (name, number) == ("pear", 0) else rng.integers(20, 120, 2)
+            pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}{'.jpg' if number % 2 else '.png'}")
+    return root
+
+
+def write_run(root: Path) -> RunFolder:
+    """A run in `root`/run with adapters that change the model's answers by far more than the gate allows."""
+    home = root / "home"
+    write_backbone(home)
+    dataset, _ = read_class_folders(write_pictures(root / "pictures"))
+    held = tuple(i for i, item in enumerate(dataset.items) if Path(item.path).stem in ("0", "1"))
+    parts = Split(tuple(i for i in range(len(dataset.items)) if i not in held), held, groups=0, grouped=0, divided=0)
+    config = AdapterConfig()
+    run = make_run(root / "run", home, dataset, parts, RunRequest("tiny", TrainingConfig(device="cpu"), config))
+    backbone = load_backbone("tiny", home)
+    adapters = attach(backbone.model, config, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    tensors = {k: v + 0.3 * torch.randn(v.shape, generator=generator) for k, v in adapters.state_dict().items()}
+    tensors["class_weights"] = F.normalize(torch.randn(len(CLASSES), 32, generator=generator), dim=1)
+    meta = AdapterMeta(
+        base_model="tiny",
+        weights_hash=backbone.weights_hash,
+        adapter=to_dict(config),
+        classes=list(dataset.class_names),
+        class_ids=list(dataset.class_ids),
+        templates=["a photo of a {}."],
+        class_weights_mode="blend",
+        preprocess=backbone.preprocess.to_dict(),
+        logit_scale=20.0,
+        temperature=1.5,
+        versions={"blocklora": "0"},
+    )
+    save_adapter(run.adapter_path, tensors, meta)
+    held_out = {"n": 6, "correct": 4, "top1": 4 / 6, "interval": [0.3, 0.9], "images": [{"path": "/private/secret.jpg"}]}
+    write_json(run.result_path, {"held_out": held_out, "zero_shot": {"n": 6, "correct": 2, "top1": 1 / 3}})
+    return run

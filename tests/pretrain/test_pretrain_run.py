@@ -1,0 +1,142 @@
+"""Whole runs on tiny data: they learn, resume exactly, and end with a folder that open_clip loads strictly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_data import TINY_CFG
+
+from blocklora.errors import TrainingError
+from blocklora.pretrain import schedule
+from blocklora.pretrain.__main__ import main
+from blocklora.pretrain.config import Recipe
+from blocklora.pretrain.session import BEFORE_DECAY, LATEST, LOG, RunOptions, run
+from blocklora.pretrain.state import load_state
+
+RECIPE = Recipe(batch_size=16, warmup_steps=4, mix_fraction=0.25)
+CPU = torch.device("cpu")
+
+
+def options(source: Path, work: Path, passes: int, **more: Any) -> RunOptions:
+    return RunOptions(
+        data=(source / "train.tar",),
+        classes=source / "classes.json",
+        work=work,
+        out=work / "out",
+        validation=(source / "val.tar",),
+        passes=passes,
+        precision="fp32",
+        log_every=10,
+        **more,
+    )
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def test_a_run_learns_and_its_folder_loads_into_open_clip(source: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    facts = run(options(source, work, passes=16 * 80), RECIPE, TINY_CFG, quiet)
+    lines = [json.loads(line) for line in (work / LOG).read_text().splitlines()]
+    losses = [line["class_loss"] for line in lines if line["event"] == "step"]
+    assert min(losses[-3:]) < 0.8 * losses[0]
+    assert facts["val_top1"] > 60  # a third by chance
+    config = json.loads((work / "out" / "open_clip_config.json").read_text())
+    weights = load_file(work / "out" / "open_clip_model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float16}
+    model = open_clip.model.CLIP(**config["model_cfg"])
+    model.load_state_dict({name: value.float() for name, value in weights.items()}, strict=True)
+    assert config["preprocess_cfg"]["size"] == 16
+    metadata = json.loads((work / "out" / "training.json").read_text())
+    assert metadata["passes"] == 16 * 80
+    assert metadata["val_top1"] == facts["val_top1"]
+    known = weights["token_embedding.weight"].abs().sum(1) > 0
+    assert 10 < int(known.sum()) < 100  # rows of words that no prompt holds are zero
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(source: Path, tmp_path: Path) -> None:
+    run(options(source, tmp_path / "whole", passes=16 * 24), RECIPE, TINY_CFG, quiet)
+
+    class Killed(BaseException):
+        pass
+
+    def dies(line: str) -> None:
+        if "step=20" in line:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(options(source, tmp_path / "killed", passes=16 * 24, checkpoint_every=0.0), RECIPE, TINY_CFG, dies)
+    stopped = load_state(tmp_path / "killed" / LATEST, CPU)
+    assert 0 < stopped.step < 20
+    run(options(source, tmp_path / "killed", passes=16 * 24), RECIPE, TINY_CFG, quiet)
+    whole, resumed = (load_state(tmp_path / name / LATEST, CPU) for name in ("whole", "killed"))
+    assert whole.step == resumed.step == 24
+    for part in ("model", "head", "average"):
+        ours, theirs = getattr(whole, part).state_dict(), getattr(resumed, part).state_dict()
+        for name in ours:
+            torch.testing.assert_close(ours[name], theirs[name], atol=1e-6, rtol=1e-5)
+
+
+def test_a_finished_run_can_be_trained_further_from_before_its_decay(source: Path, tmp_path: Path) -> None:
+    first = options(source, tmp_path / "short", passes=16 * 16)
+    run(first, RECIPE, TINY_CFG, quiet)
+    branch = tmp_path / "short" / BEFORE_DECAY
+    assert load_state(branch, CPU).step == 12
+    run(options(source, tmp_path / "long", passes=16 * 20, resume_from=branch), RECIPE, TINY_CFG, quiet)
+    assert load_state(tmp_path / "long" / LATEST, CPU).step == 20
+
+
+def test_another_recipe_is_not_mixed_into_a_run(source: Path, tmp_path: Path) -> None:
+    run(options(source, tmp_path / "work", passes=16 * 4), RECIPE, TINY_CFG, quiet)
+    with pytest.raises(TrainingError, match="another recipe"):
+        run(options(source, tmp_path / "work", passes=16 * 8), replace(RECIPE, seed=2), TINY_CFG, quiet)
+
+
+def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "bad.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(TrainingError, match="cannot be read as a checkpoint"):
+        load_state(tmp_path / "bad.pt", CPU)
+    with pytest.raises(TrainingError, match="There is no checkpoint"):
+        load_state(tmp_path / "absent.pt", CPU)
+
+
+def test_schedule() -> None:
+    recipe = Recipe(warmup_steps=10, decay_fraction=0.25, high_resolution_fraction=0.3)
+    assert schedule.lr_factor(recipe, 0, 0.0) == pytest.approx(0.1)
+    assert schedule.lr_factor(recipe, 500, 0.5) == 1.0
+    assert schedule.lr_factor(recipe, 500, 0.875) == pytest.approx(0.5)
+    assert schedule.lr_factor(recipe, 500, 1.0) == 0.0
+    draw = torch.Generator().manual_seed(0)
+    early, late = ([schedule.resolution(recipe, p, 64, 8, draw) for _ in range(300)] for p in (0.2, 0.9))
+    assert set(early) == {32, 48}
+    assert set(late) == {32, 48, 64}
+    assert late.count(64) > 100
+    for wrong in ({}, {"passes": 5, "seconds": 5.0}, {"passes": 0}, {"seconds": -1.0}):
+        with pytest.raises(TrainingError, match="one budget above zero"):
+            schedule.Budget(**wrong)
+
+
+def test_command_line(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = tmp_path / "tiny.json"
+    cfg.write_text(json.dumps({"model_cfg": TINY_CFG}))
+    work, out = tmp_path / "work", tmp_path / "model"
+    common = ["--classes", str(source / "classes.json"), "--out", str(out)]
+    train = ["train", "--data", str(source / "train.tar"), "--work", str(work), "--passes", "64", "--batch-size", "16"]
+    assert main([*train, *common, "--device", "cpu", "--threads", "1", "--model-cfg", str(cfg)]) == 0
+    assert "finished" in capsys.readouterr().out
+    (out / "open_clip_model.safetensors").unlink()
+    assert main(["export", str(work / LATEST), *common]) == 0
+    assert (out / "open_clip_model.safetensors").exists()
+    assert main(["export", str(work / "absent.pt"), *common]) == 1
+    assert "There is no checkpoint" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "examples:" in capsys.readouterr().out

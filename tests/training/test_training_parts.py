@@ -1,0 +1,173 @@
+"""The pieces of training, each against numbers worked out by hand or by another library."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from blocklora.training.augment import crop_resize_flip, draw_crops
+from blocklora.training.class_weights import Features, choose, class_means, left_out_logits
+from blocklora.training.image_cache import ImageCache, shrink
+from blocklora.training.loop import cosine
+from blocklora.training.metrics import confusion, fit_temperature, negative_log_likelihood, per_class, report, softmax, wilson
+from blocklora.training.sampling import batch_indices, generator_of
+
+
+def test_wilson_interval_as_published() -> None:
+    low, high = wilson(27, 30)
+    assert low == pytest.approx(0.744, abs=1e-3)  # Newcombe 1998's formula, worked out by hand
+    assert high == pytest.approx(0.965, abs=1e-3)
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(0, 10)[0] == 0.0
+
+
+def test_confusion_and_per_class_by_hand() -> None:
+    table = confusion(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0]), 3)
+    assert table.tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
+    rows = per_class(table, ["a", "b", "c"])
+    assert rows[0]["recall"] == 0.5 and rows[0]["precision"] == 0.5
+    assert rows[1]["recall"] == pytest.approx(2 / 3) and rows[1]["precision"] == pytest.approx(2 / 3)
+    assert rows[2]["recall"] is None and rows[2]["precision"] is None
+
+
+def test_temperature_cools_overconfident_logits_and_keeps_the_order() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 400)
+    honest = rng.normal(0, 1, (400, 4))
+    honest[np.arange(400), labels] += 1.5
+    over = honest * 6
+    temperature = fit_temperature(over, labels)
+    assert temperature > 3
+    assert negative_log_likelihood(over / temperature, labels) < negative_log_likelihood(over, labels)
+    assert (softmax(over / temperature).argmax(1) == softmax(over).argmax(1)).all()
+
+
+def test_a_few_perfect_images_do_not_ask_for_certainty() -> None:
+    logits = np.array([[5.0, 0.0], [0.0, 5.0], [4.0, 0.0]])
+    assert 0.4 < fit_temperature(logits, np.array([0, 1, 0])) <= 1.0
+    assert fit_temperature(np.zeros((0, 2)), np.zeros(0, dtype=int)) == 1.0
+
+
+def test_report_of_nothing_says_nothing() -> None:
+    empty = report(np.zeros((0, 2)), np.zeros(0, dtype=int), ["a", "b"])
+    assert empty["n"] == 0 and empty["top1"] is None and empty["images"] == []
+
+
+def test_batches_see_every_image_equally_often_and_depend_on_the_step_alone() -> None:
+    seen = [i for step in range(7) for i in batch_indices(10, 4, step, seed=3)]
+    assert len(seen) == 28
+    assert sorted(seen[:10]) == list(range(10)) and sorted(seen[10:20]) == list(range(10))
+    assert batch_indices(10, 4, 5, seed=3) == seen[20:24]
+    assert batch_indices(10, 4, 5, seed=4) != seen[20:24]
+    assert len(batch_indices(3, 8, 0, seed=1)) == 8
+
+
+def test_streams_of_random_numbers_are_apart() -> None:
+    drawn = {
+        tuple(torch.rand(2, generator=generator_of(seed, stream, index)).tolist())
+        for seed in (0, 1)
+        for stream in (1, 2)
+        for index in (0, 1)
+    }
+    assert len(drawn) == 8
+
+
+def test_crops_stay_inside_and_keep_area_and_proportions() -> None:
+    sizes = torch.tensor([[100, 160]] * 500)
+    boxes = draw_crops(sizes, 0.08, generator_of(1, 2, 3))
+    top, left, height, width = boxes.T
+    assert (top >= 0).all() and (left >= 0).all()
+    assert (top + height <= 100 + 1e-9).all() and (left + width <= 160 + 1e-9).all()
+    share = height * width / 16_000
+    assert share.min() < 0.15 and share.max() > 0.7 and (share > 0.08 - 1e-9).all()
+    assert (width / height >= 0.75 - 1e-9).all() and (width / height <= 4 / 3 + 1e-9).all()
+
+
+def test_a_strip_that_no_crop_fits_gives_its_middle() -> None:
+    boxes = draw_crops(torch.tensor([[10, 1000]]), 1.0, generator_of(1, 1, 1))
+    top, left, height, width = boxes[0].tolist()
+    assert (top, height) == (0.0, 10.0)
+    assert width == pytest.approx(10 * 4 / 3)
+    assert left == pytest.approx((1000 - width) / 2)
+
+
+def test_cropping_everything_at_the_same_size_changes_nothing_and_flipping_mirrors() -> None:
+    pixels = torch.rand(2, 3, 16, 16) * 255
+    whole = torch.tensor([[0.0, 0.0, 16.0, 16.0]] * 2)
+    out = crop_resize_flip(pixels, whole, torch.tensor([False, True]), 16)
+    assert torch.allclose(out[0], pixels[0], atol=1e-2)
+    assert torch.allclose(out[1], pixels[1].flip(-1), atol=1e-2)
+
+
+def test_reducing_averages_instead_of_skipping() -> None:
+    stripes = torch.zeros(1, 3, 64, 64)
+    stripes[..., ::2] = 255.0
+    out = crop_resize_flip(stripes, torch.tensor([[0.0, 0.0, 64.0, 64.0]]), torch.tensor([False]), 16)
+    assert out.sub(127.5).abs().max() < 2
+
+
+def test_padding_never_shows() -> None:
+    cache = ImageCache(32, crop_scale=0.9)
+    for shape in ((40, 60), (300, 200), (33, 33)):
+        cache.add(np.full((*shape, 3), 200, dtype=np.uint8))
+    batch = cache.batch([0, 1, 2] * 8, generator_of(1, 2, 3), torch.device("cpu"))
+    assert batch.shape == (24, 3, 32, 32)
+    assert (batch - 200).abs().max() < 0.01
+
+
+def test_cached_pictures_are_never_enlarged_and_lose_long_ends() -> None:
+    assert shrink(np.zeros((50, 40, 3), np.uint8), 192).shape == (50, 40, 3)
+    assert shrink(np.zeros((100, 1000, 3), np.uint8), 192).shape == (100, 200, 3)
+    assert min(shrink(np.zeros((900, 600, 3), np.uint8), 192).shape[:2]) == 192
+    assert shrink(np.zeros((1, 5, 3), np.uint8), 192).shape == (1, 2, 3)
+
+
+def unit(values: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(values, dim=1)
+
+
+def test_left_out_means_by_hand() -> None:
+    values = unit(torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]))
+    train = Features(values, torch.tensor([0, 0, 1]))
+    logits = left_out_logits(train, None, 2, 0.0)
+    assert logits[0, 0] == pytest.approx(0.6)  # the mean of class 0 without image 0 is image 1
+    assert logits[0, 1] == pytest.approx(0.0)
+    assert logits[2, 1] == pytest.approx(0.0)  # alone in its class: nothing is left to compare with
+    assert logits[2, 0] == pytest.approx(float(unit(values[:2].sum(0)[None])[0, 1]))
+    assert torch.allclose(class_means(train, 2)[1], values[2])
+
+
+def clusters(n: int, spread: float, seed: int = 0) -> Features:
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.eye(4)
+    labels = torch.arange(4).repeat(n)
+    return Features(unit(centres[labels] + spread * torch.randn(4 * n, 4, generator=generator)), labels)
+
+
+def test_names_that_mean_nothing_are_ignored_and_said_so() -> None:
+    text = unit(torch.tensor([[1.0, 1, 1, 1]] * 4) + 0.01 * torch.randn(4, 4, generator=torch.Generator().manual_seed(1)))
+    choice = choose(clusters(6, 0.2), clusters(2, 0.2, 1), text, "auto", 100.0)
+    assert choice.mode == "images" and not choice.names_known
+    assert "learns from your images" in choice.note
+
+
+def test_names_that_say_it_all_are_used() -> None:
+    choice = choose(clusters(2, 0.8), clusters(2, 0.8, 1), torch.eye(4), "auto", 100.0)
+    assert choice.mode in ("text", "blend") and choice.names_known
+    assert choice.before_tuning >= choice.zero_shot
+
+
+@pytest.mark.parametrize(("wanted", "share"), [("text", 1.0), ("images", 0.0)])
+def test_what_was_asked_for_is_taken(wanted: str, share: float) -> None:
+    choice = choose(clusters(4, 0.3), clusters(2, 0.3, 1), torch.eye(4), wanted, 100.0)
+    assert (choice.mode, choice.text_share) == (wanted, share)
+
+
+def test_cosine_schedule_ends() -> None:
+    assert cosine(0, 100, 2e-4) == pytest.approx(2e-4)
+    assert cosine(50, 100, 2e-4) == pytest.approx((2e-4 + 1e-6) / 2)
+    assert cosine(100, 100, 2e-4) == pytest.approx(1e-6)
+    assert not math.isnan(cosine(1, 1, 1e-3))

@@ -1,0 +1,238 @@
+"""Whole runs on a tiny model: what they leave behind, that they repeat, resume and stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from blocklora.jobs.events import Checkpoint, Event, Finished, Note, Started, Step, Validation
+from blocklora.jobs.launcher import LocalLauncher
+from blocklora.jobs.run_folder import RunFolder
+from blocklora.services.runs import Runs
+from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
+from blocklora.training.control import Control
+from blocklora.training.device import choose
+from blocklora.training.loop import Snapshot, start_state, train
+from blocklora.training.setup import Data, Setup, prepare
+
+DEADLINE = 120.0
+
+
+def drain(generator: object) -> tuple[list, object]:
+    """All items of a generator, and what it returned."""
+    items = []
+    while True:
+        try:
+            items.append(next(generator))  # type: ignore[call-overload]
+        except StopIteration as done:
+            return items, done.value
+
+
+def ready(run: RunFolder, control: Control | None = None) -> Setup:
+    from blocklora.jobs.spec import RunSpec
+
+    spec = RunSpec.from_dict(run.spec())
+    compute = choose("cpu", "fp32", lambda message: None)
+    _, setup = drain(prepare(spec, Data.read(run.dataset_path), compute, control or Control()))
+    assert isinstance(setup, Setup)
+    return setup
+
+
+def trained(run: RunFolder, snapshot: Snapshot | None = None, stop_at: int | None = None) -> tuple[dict[str, torch.Tensor], list]:
+    """Train a run in this process; with `stop_at`, walk away after that step as a killed worker would."""
+    setup = ready(run)
+    state = start_state(setup)
+    if snapshot is not None:
+        state.restore(snapshot)
+    steps = setup.spec.training.steps or 0
+    events: list[Event | Snapshot] = []
+    for item in train(setup, state, steps, Control()):
+        events.append(item)
+        if stop_at is not None and state.progress.step == stop_at:
+            save_checkpoint(run.checkpoint_path, state.snapshot())
+            break
+    return {name: p.detach().clone() for name, p in setup.trainable().items()}, events
+
+
+def types(run: RunFolder) -> list[type]:
+    return [type(stamped.event) for stamped in run.events()[0]]
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited too long for {what}"
+        time.sleep(0.05)
+
+
+def test_a_worker_leaves_adapter_result_and_events(make_tiny_run: Callable, tiny_home: Path) -> None:
+    run = make_tiny_run()
+    runs = Runs(tiny_home, LocalLauncher())
+    runs.launch(run)
+    wait_for(lambda: not runs.status(run.path).busy, "the run to end")
+    status = runs.status(run.path)
+    assert status.state == "finished", status
+    seen = types(run)
+    places = [seen.index(kind) for kind in (Started, Validation, Step, Finished)]
+    assert places == sorted(places)
+    result = run.result()
+    assert result is not None
+    assert result["held_out"]["n"] == 6  # 3 classes x 8, a fifth of each rounded: 2 a class
+    assert sum(map(sum, result["held_out"]["confusion"])) == 6
+    assert result["held_out"]["correct"] >= result["frozen"]["correct"]  # the best check includes the start
+    tensors = load_file(run.adapter_path)
+    assert tensors["class_weights"].shape == (3, 32)
+    assert torch.allclose(tensors["class_weights"].norm(dim=1), torch.ones(3), atol=1e-5)
+    assert not run.checkpoint_path.exists()
+
+
+def test_the_same_seed_gives_the_same_bits(make_tiny_run: Callable) -> None:
+    first, _ = trained(make_tiny_run("a"))
+    second, _ = trained(make_tiny_run("b"))
+    other, _ = trained(make_tiny_run("c", seed=2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("class_weights", ["images", "text"])
+def test_a_resumed_run_ends_with_the_same_bits(make_tiny_run: Callable, class_weights: str) -> None:
+    whole, _ = trained(make_tiny_run("whole", class_weights=class_weights))
+    broken = make_tiny_run("broken", class_weights=class_weights)
+    part, _ = trained(broken, stop_at=4)
+    snapshot = load_checkpoint(broken.checkpoint_path)
+    assert snapshot is not None and snapshot.progress.step == 4
+    assert not all(torch.equal(whole[name], part[name]) for name in whole)
+    resumed, _ = trained(broken, snapshot)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_training_learns(make_tiny_run: Callable) -> None:
+    _, events = trained(make_tiny_run(steps=60, class_weights="text", patience=None))
+    losses = [e.loss for e in events if isinstance(e, Validation)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_text_mode_without_patience_keeps_the_last_version(make_tiny_run: Callable) -> None:
+    run = make_tiny_run(class_weights="text", patience=None)
+    setup = ready(run)
+    state = start_state(setup)
+    _, early = drain(train(setup, state, 12, Control()))
+    assert early is False
+    assert state.progress.best_step == 12
+    assert "class_weights.shift" not in setup.trainable()
+    assert any(name.startswith("text.") for name in setup.trainable())
+
+
+def test_images_mode_leaves_the_text_tower_alone(make_tiny_run: Callable) -> None:
+    setup = ready(make_tiny_run(class_weights="images"))
+    assert not any(name.startswith("text.") for name in setup.trainable())
+    assert setup.spec.adapter.towers == ("image",)
+
+
+def test_stop_inside_a_step_keeps_the_best(make_tiny_run: Callable) -> None:
+    run, control = make_tiny_run(steps=500, checks=100), Control()
+    setup = ready(run, control)
+    state = start_state(setup)
+    items = []
+    generator = train(setup, state, 500, control)
+    while True:
+        try:
+            items.append(next(generator))
+        except StopIteration as done:
+            assert done.value is True
+            break
+        if state.progress.step >= 5:
+            control.stop()  # the next layer that runs raises
+    assert state.progress.step < 50
+    assert any(isinstance(item, Note) and "as asked" in item.message for item in items)
+    assert all(torch.equal(setup.trainable()[name].cpu(), value) for name, value in state.best.items())
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch(make_tiny_run: Callable) -> None:
+    from blocklora.config import AdapterConfig
+    from blocklora.training.loop import one_step
+
+    gradients = []
+    for micro in (8, 3):
+        # Without dropout: its mask is drawn per piece, which changes the noise but not the mean.
+        setup = ready(make_tiny_run(f"micro-{micro}", adapter=AdapterConfig(dropout=0.0), class_weights="blend"))
+        state = start_state(setup)
+        state.progress.micro_batch = micro
+        setup.adapters.train(True)
+        one_step(setup, state, 0)
+        gradients.append({name: p.grad.clone() for name, p in setup.trainable().items()})
+    assert all(torch.allclose(gradients[0][name], gradients[1][name], rtol=1e-3, atol=1e-6) for name in gradients[0])
+
+
+def test_out_of_memory_halves_the_pieces_and_goes_on(make_tiny_run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    from blocklora.training import loop
+
+    setup = ready(make_tiny_run(steps=2))
+    state = start_state(setup)
+    real, failures = loop.one_step, []
+
+    def scarce(setup: Setup, state: loop.State, step: int) -> object:
+        if state.progress.micro_batch > 2:
+            failures.append(state.progress.micro_batch)
+            raise torch.OutOfMemoryError("pretend")
+        return real(setup, state, step)
+
+    monkeypatch.setattr(loop, "one_step", scarce)
+    items, _ = drain(train(setup, state, 2, Control()))
+    assert failures == [8, 4]
+    assert next(i.message for i in items if isinstance(i, Note)).startswith("The device ran out of memory: going on with 4")
+    assert state.progress.step == 2
+
+
+def test_a_killed_worker_shows_as_failed_and_resumes(make_tiny_run: Callable, tiny_home: Path) -> None:
+    run = make_tiny_run(steps=100_000, checks=100, patience=100)
+    launcher = LocalLauncher()
+    runs = Runs(tiny_home, launcher)
+    pid = launcher.launch("blocklora.training.worker", run)
+    wait_for(lambda: Step in types(run), "the first step")
+    os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    wait_for(lambda: runs.status(run.path).state == "failed", "the death to show")
+    assert time.monotonic() - killed < 5
+    assert runs.status(run.path).resumable
+    runs.resume(run.path)
+    wait_for(lambda: types(run).count(Started) == 2, "the second start")
+    assert runs.status(run.path).state == "running"
+    asked = time.monotonic()
+    wait_for(lambda: types(run).count(Step) > 1 and runs.status(run.path).stage == "Training", "training to go on")
+    runs.stop(run.path)
+    asked = time.monotonic()
+    wait_for(lambda: any(isinstance(s.event, Note) and "as asked" in s.event.message for s in run.events()[0]), "the stop")
+    assert time.monotonic() - asked < 2
+    wait_for(lambda: not runs.status(run.path).busy, "the end")
+    assert runs.status(run.path).state == "finished"
+
+
+def test_cancel_acts_at_once(make_tiny_run: Callable, tiny_home: Path) -> None:
+    run = make_tiny_run(steps=100_000, checks=100, patience=100)
+    runs = Runs(tiny_home, LocalLauncher())
+    runs.launch(run)
+    wait_for(lambda: Step in types(run), "the first step")
+    asked = time.monotonic()
+    runs.cancel(run.path)
+    wait_for(lambda: runs.status(run.path).state == "cancelled", "the end")
+    assert time.monotonic() - asked < 2
+    wait_for(lambda: not run.alive(), "the process to be gone")
+    assert not run.adapter_path.exists()
+
+
+def test_checkpoints_are_said(make_tiny_run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    from blocklora.training import loop
+
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    _, events = trained(make_tiny_run(steps=3))
+    snapshots = [e for e in events if isinstance(e, Snapshot)]
+    assert [s.progress.step for s in snapshots] == [1, 2, 3]
+    assert Checkpoint(1).type == "checkpoint"

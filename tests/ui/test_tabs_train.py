@@ -1,0 +1,304 @@
+"""The Train tab: what is asked of a person, what a run shows in each of its states, what each press does."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import pytest
+from tab_parts import Bench, finish, new_run, train_some
+
+from blocklora.config import AdapterConfig, TrainingConfig
+from blocklora.errors import ConfigError, JobError
+from blocklora.jobs import events as said
+from blocklora.services.showing import run_to_watch
+from blocklora.services.status import RunStatus
+from blocklora.ui.forms import Act
+from blocklora.ui.train_form import TrainForm
+from blocklora.ui.train_setup import block_words, limits
+from blocklora.ui.train_tab import TrainTab
+from blocklora.ui.train_view import so_far
+
+
+def tab_of(bench: Bench) -> TrainTab:
+    rooms: Any = ("now", "form", "go")
+    return TrainTab(bench.ctx, *rooms)
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+# ---- the form
+
+
+def test_untouched_form_means_the_preset_and_the_method_as_published(bench: Bench) -> None:
+    form = TrainForm.of({})
+    assert form.adapter() == AdapterConfig()
+    assert form.training(bench.studio, bench.project) == bench.studio.preset(bench.project, "balanced", "builtin")
+
+
+def test_form_reads_what_the_page_sends(bench: Bench) -> None:
+    sent = {
+        "preset": "quick",
+        "rank": "4",
+        "blocks": "2",
+        "steps": "30",
+        "held_out": "0.25",
+        "seed": "7",
+        "device": "cpu",
+        "last_layers": "2",
+    }
+    boxes = {"targets.": "1", "targets.q": "1", "targets.v": "1", "towers.": "1", "towers.image": "1"}
+    form = TrainForm.of(
+        {**sent, **boxes, "class_weights": "images", "templates": "a photo of a {}.\n\n a drawing of a {}. ", "nonsense": "1"}
+    )
+    assert form.adapter() == AdapterConfig(rank=4, blocks=2, last_layers=2, targets=("q", "v"), towers=("image",))
+    config = form.training(bench.studio, bench.project)
+    assert (config.preset, config.steps, config.held_out, config.seed, config.device) == ("quick", 30, 0.25, 7, "cpu")
+    assert config.class_weights == "images" and config.templates == ("a photo of a {}.", "a drawing of a {}.")
+    assert config.learning_rate == bench.studio.preset(bench.project, "quick", "builtin").learning_rate
+    assert "nonsense" not in form.fields
+
+
+def test_form_is_remembered_with_the_project(bench: Bench) -> None:
+    form = TrainForm.of({"preset": "thorough", "rank": "8", "targets.": "1", "targets.o": "1"})
+    form.keep(bench.project)
+    assert TrainForm.kept(bench.project) == form
+    bench.project.set_setting("train_form", "no form")
+    assert TrainForm.kept(bench.project) == TrainForm()
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ({"rank": "three"}, "rank is 'three'; allowed: a whole number from 1 to 64."),
+        ({"rank": "2.5"}, "rank is '2.5'"),
+        ({"rank": "6", "blocks": "4"}, "rank 6 and 4 blocks do not fit together."),
+        ({"rank": "inf"}, "rank is 'inf'"),
+        ({"dropout": "0.95"}, "dropout is 0.95; allowed: 0.0 to 0.9."),
+        ({"steps": "0"}, "steps is 0; allowed: 1 to 200000."),
+        ({"learning_rate": "nan"}, "learning rate is nan"),
+        ({"targets.": "1"}, "targets is nothing"),
+        ({"templates": "a photo"}, "does not have exactly one {}"),
+        ({"templates": "\n".join(["a {}."] * 21)}, "21 prompt templates; at most 20"),
+        ({"device": "abacus"}, "device is abacus"),
+    ],
+)
+def test_wrong_values_are_refused_and_train_says_why(bench: Bench, sent: dict[str, str], words: str) -> None:
+    form = TrainForm.of(sent)
+    with pytest.raises(ConfigError) as refusal:
+        form.adapter()
+        form.training(bench.studio, bench.project)
+    assert words in str(refusal.value)
+    drawn = tab_of(bench).draft(Act("draft", sent), bench.values)
+    assert words in text_of(drawn["go"]).replace("&#x27;", "'") and "disabled" in drawn["go"]
+    tab = tab_of(bench)
+    with pytest.raises(ConfigError):
+        tab.start(Act("start", sent), bench.values)
+    assert bench.trained == []
+
+
+def test_fields_take_their_limits_from_the_settings(bench: Bench) -> None:
+    drawn = tab_of(bench).show(bench.project)["form"]
+    for name in ("rank", "blocks", "alpha", "dropout", "last_layers", "learning_rate", "steps", "batch_size", "held_out", "seed"):
+        field = re.search(rf'<input type="number" name="{name}"[^>]*>', drawn)
+        assert field, name
+        assert f'min="{limits(name)["low"]}"' in field[0] and f'max="{limits(name)["high"]}"' in field[0], name
+    own = bench.studio.preset(bench.project, "balanced", "builtin")
+    assert f'name="steps" value="" placeholder="{own.steps}"' in drawn
+    assert 'name="rank" value="2"' in drawn
+
+
+def test_what_was_typed_is_escaped(bench: Bench) -> None:
+    nasty = '"><script>alert(1)</script>{}'
+    drawn = tab_of(bench).draft(Act("draft", {"templates": nasty, "backbone": nasty, "seed": nasty}), bench.values)
+    assert "<script" not in drawn["form"] + drawn["go"]
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;{}</textarea>" in drawn["form"]
+
+
+def test_words_about_blocks_promise_nothing() -> None:
+    assert "standard LoRA of rank 4" in block_words(TrainForm.of({"rank": "4", "blocks": "1"}))
+    words = block_words(TrainForm.of({"rank": "8", "blocks": "4"}))
+    assert "LoRA of rank 2" in words and "4 times as fast" in words and "more blocks do not" in words
+    assert "do not fit" in block_words(TrainForm.of({"rank": "3", "blocks": "2"}))
+
+
+# ---- before a run
+
+
+def test_no_project_and_no_images_each_have_one_way_on(bench: Bench, empty_bench: Bench) -> None:
+    nothing = tab_of(bench).show(None)
+    assert 'data-do="new-project"' in nothing["now"] and nothing["form"] == nothing["go"] == ""
+    go = tab_of(empty_bench).show(empty_bench.project)["go"]
+    assert "There are no classes" in go and 'data-tab="images"' in go
+    assert re.search(r"<button[^>]*data-act=\"start\"[^>]* disabled", go)
+
+
+def test_ready_project_offers_train_and_an_estimate(bench: Bench) -> None:
+    drawn = tab_of(bench).show(bench.project)
+    assert 'data-do="train"' in drawn["go"] and "machine" in drawn["go"]
+    assert drawn["now"] == ""
+
+
+def test_start_begins_a_run_with_what_was_asked_for(bench: Bench) -> None:
+    tab = tab_of(bench)
+    drawn = tab.start(Act("start", {"preset": "quick", "steps": "11", "rank": "4"}), bench.values)
+    run = bench.studio.current_run(bench.project)
+    assert run is not None and bench.trained == [run.name]
+    spec = run.spec()
+    assert spec["training"]["steps"] == 11 and spec["adapter"]["rank"] == 4
+    assert "Quick run with" in drawn["now"] and "Train another" in drawn["go"]
+    assert TrainForm.kept(bench.project).preset == "quick"
+
+
+# ---- a run in each of its states
+
+
+def test_running_shows_how_far_how_good_and_both_ways_out(bench: Bench) -> None:
+    run = new_run(bench, "20260101-000000-quick")
+    train_some(run, steps=50, of=200)
+    run.log_path.write_text("<b>log</b> line")
+    run.writer()(said.Note("The prompt for <cat> was cut."))
+    now = tab_of(bench).show(bench.project)["now"]
+    words = text_of(now)
+    assert "step 50 of 200" in words and "left" in words and 'aria-valuenow="25.0"' in now
+    assert "Right on 75 % of the images it does not train on, still improving." in words
+    assert 'data-act="stop"' in now and 'data-act="cancel"' in now and "CPU, 2 threads" in words
+    assert now.count("<figure") == 2
+    assert "&lt;b&gt;log&lt;/b&gt; line" in now and "The prompt for &lt;cat&gt; was cut." in now
+    assert tab_of(bench).tick(bench.values)["now"] == now
+
+
+def test_stop_and_cancel_reach_the_run_and_say_so(bench: Bench) -> None:
+    run = new_run(bench, "20260101-000000-quick")
+    train_some(run)
+    tab = tab_of(bench)
+    drawn = tab.answer(Act("stop", {"run": run.name}), bench.values)
+    assert run.requested() == "stop" and "Stopping; the best version so far is kept" in drawn["now"]
+    drawn = tab.answer(Act("cancel", {"run": run.name}), bench.values)
+    assert run.requested() == "cancel" and "Cancelling" in drawn["now"]
+
+
+def test_dead_worker_shows_as_failed_and_can_be_resumed(bench: Bench) -> None:
+    run = new_run(bench, "20260101-000000-quick")
+    train_some(run, alive=False)
+    run.log_path.write_text("first\nKilled")
+    tab = tab_of(bench)
+    now = tab.show(bench.project)["now"]
+    assert "did not finish" in now and "ended without a word" in now and "Killed" in now
+    assert "Try again" in now and "begins anew" in now
+    run.checkpoint_path.write_bytes(b"x")
+    assert ">Resume<" in tab.show(bench.project)["now"]
+    drawn = tab.answer(Act("resume", {"run": run.name}), bench.values)
+    assert bench.launcher.started[-1][1] == run.path and "Going on" in drawn["notice"]
+
+
+def test_failure_gives_reason_and_advice(bench: Bench) -> None:
+    run = new_run(bench, "20260101-000000-quick")
+    train_some(run, alive=False)
+    run.writer()(said.Failed("no training images in: <a>.", "Add images to these classes."))
+    now = tab_of(bench).show(bench.project)["now"]
+    assert "no training images in: &lt;a&gt;." in now and "Add images to these classes." in now
+
+
+def test_cancelled_and_finished_are_short(bench: Bench) -> None:
+    run = new_run(bench, "20260101-000000-quick")
+    train_some(run, alive=False)
+    run.writer()(said.Cancelled())
+    assert "was cancelled" in tab_of(bench).show(bench.project)["now"]
+    done = new_run(bench, "20260101-000001-quick")
+    result = finish(done, bench)
+    os.utime(run.events_path, (1, 1))
+    now = tab_of(bench).show(bench.project)["now"]
+    assert result["verdict"].rstrip(".") in now and 'data-tab="results"' in now and "stopped early" in now
+
+
+def test_the_run_at_work_is_shown_before_those_that_wait_and_those_that_are_over(bench: Bench) -> None:
+    over, waiting, busy = (new_run(bench, f"2026010{day}-000000-quick") for day in (1, 2, 3))
+    finish(over, bench)
+    assert run_to_watch(bench.studio, bench.project) == over
+    waiting.writer()(said.Queued("cpu"))
+    bench.launcher.launch("", waiting)
+    assert run_to_watch(bench.studio, bench.project) == waiting
+    train_some(busy)
+    assert run_to_watch(bench.studio, bench.project) == busy
+
+
+def test_a_run_of_another_project_is_out_of_reach(bench: Bench) -> None:
+    run = new_run(bench, "20260101-000000-quick")
+    train_some(run)
+    other = bench.studio.library.create("Other")
+    tab = tab_of(bench)
+    for name in (run.name, "..", "", "../" + run.name):
+        with pytest.raises(JobError, match="no run"):
+            tab.answer(Act("cancel", {"run": name}), {bench.ctx.project: other.id})
+    assert run.requested() is None
+
+
+def test_queue_lists_what_waits_in_order_and_moves_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from blocklora.services.studio import QueueEntry
+
+    first, second = (new_run(bench, f"2026010{day}-000000-quick") for day in (1, 2))
+    busy = QueueEntry("other", "Other <project>", "r0", first.path.parent / "r0", False, RunStatus(state="running", fraction=0.4))
+    rest = [QueueEntry(bench.project.id, bench.project.name, run.name, run.path, True, RunStatus()) for run in (first, second)]
+    monkeypatch.setattr(bench.studio, "queue", lambda: [busy, *rest])
+    moved: list[tuple[Any, int]] = []
+    monkeypatch.setattr(bench.studio, "move_in_queue", lambda path, place: moved.append((path, place)))
+    tab = tab_of(bench)
+    now = tab.show(bench.project)["now"].partition("<h3>Queue</h3>")[2]
+    assert "Other &lt;project&gt;" in now and "40 %" in now
+    assert now.index(first.name) < now.index(second.name)
+    place = re.search(r'aria-label="Earlier"[^>]*data-place="(\d)"[^>]*data-run="' + second.name, now.replace("data-act", "x"))
+    assert place and place[1] == "0"
+    tab.answer(Act("move", {"project": bench.project.id, "run": second.name, "place": "0"}), bench.values)
+    assert moved == [(second.path, 0)]
+
+
+def test_tick_survives_a_project_that_is_gone(bench: Bench) -> None:
+    bench.studio.library.trash(bench.project.id)
+    assert tab_of(bench).tick(bench.values) == {}
+
+
+# ---- the verdict so far
+
+
+@pytest.mark.parametrize(
+    ("curve", "best", "words"),
+    [
+        (((20, 0.5),), 20, "Right on 50 % of the images it does not train on: the first look."),
+        (((20, 0.5), (40, 0.7)), 40, "Right on 70 % of the images it does not train on, still improving."),
+        (((20, 0.5), (40, 0.5)), 40, "Right on 50 % of the images it does not train on, about where it began."),
+        (
+            ((20, 0.9), (40, 0.7), (60, 0.8)),
+            20,
+            "Right on 80 % of the images it does not train on; the best was 90 % at step 20, 2 checks ago.",
+        ),
+        (((0, 0.9), (40, 0.7)), 0, "Right on 70 % of the images it does not train on; it began at 90 %."),
+        (((20, 1.0), (40, 1.0)), 20, "Right on 100 % of the images it does not train on. There is nothing left to gain on these."),
+    ],
+)
+def test_verdict_so_far(curve: tuple[tuple[int, float], ...], best: int, words: str) -> None:
+    assert so_far(RunStatus(state="running", steps=100, held_out_n=10, held_out_curve=curve, best_step=best)) == words
+
+
+def test_verdict_without_held_out_images_is_honest() -> None:
+    assert "nobody can tell yet" in so_far(RunStatus(state="running", steps=100))
+    assert so_far(RunStatus(state="running", steps=100, held_out_n=5)) == "The held-out images have not been looked at yet."
+    assert TrainingConfig().held_out > 0
+
+
+def test_recipes_learn_their_length_without_being_drawn_at_every_tick(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from blocklora.services.studio import Estimate
+
+    known: list[float | None] = [None]
+    monkeypatch.setattr(bench.studio, "estimate", lambda *given: Estimate(known[0], "some words"))
+    tab = tab_of(bench)
+    assert "form" not in tab.tick(bench.values)
+    known[0] = 240.0
+    assert "form" not in tab.tick(bench.values)  # looked up a moment ago
+    monkeypatch.setattr("blocklora.ui.train_tab.LOOK_SECONDS", 0.0)
+    assert "up to 4 minutes" in tab.tick(bench.values)["form"]
+    monkeypatch.setattr("blocklora.ui.train_tab.FRESH_SECONDS", 0.0)
+    assert "form" not in tab.tick(bench.values)
