@@ -20,10 +20,10 @@ examples:
   python -m blocklora pretrain train ... --until 19:50
 
   # train a finished model further: from the checkpoint before its learning rate fell
-  python -m blocklora pretrain train ... --resume-from run/before-decay.pt --minutes 600
+  python -m blocklora pretrain train ... --resume-from run/before-decay.safetensors --minutes 600
 
   # a model from a run that is still going on
-  python -m blocklora pretrain export run/latest.pt --classes shards/classes.json --out early
+  python -m blocklora pretrain export run/latest.safetensors --classes shards/classes.json --out early
 
   # what its frozen features are worth on few-shot sets
   python -m blocklora pretrain eval-frozen --model assets/builtin --bench bench --sets caltech20 dtd10
@@ -50,7 +50,8 @@ def parser() -> argparse.ArgumentParser:
     length.add_argument("--passes", type=int, help="images to see in all, e.g. 5000000")
     length.add_argument("--minutes", type=float, help="wall-clock time in all, earlier parts of the run included")
     length.add_argument("--until", type=_clock, metavar="HH:MM", help="be finished at this local time")
-    train.add_argument("--resume-from", type=Path, help="go on from this checkpoint (default: WORK/latest.pt if there is one)")
+    train.add_argument("--resume-from", type=Path, help="go on from this checkpoint (default: WORK/latest.safetensors if there is one)")
+    train.add_argument("--start-from", type=Path, help="folder of a finished model whose weights a new run begins with")
     train.add_argument("--model-cfg", type=Path, help="JSON of an open_clip model_cfg (default: the small one of the recipe)")
     train.add_argument("--seed", type=int, default=1, help="first weights, order of images, random views (default: 1)")
     train.add_argument("--batch-size", type=int, default=256, help="images a step (default: 256)")
@@ -115,6 +116,7 @@ def _train(options: argparse.Namespace) -> None:
             minutes=options.minutes,
             until=options.until,
             resume_from=options.resume_from,
+            start_from=options.start_from,
             device=options.device,
             precision=options.precision,
         ),

@@ -13,16 +13,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from blocklora.pretrain.network import has_bf16
+
 
 def orthogonalise(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
-    """Replace the singular values of each matrix by values near one: (K, M, N) -> (K, M, N) in bfloat16.
+    """Replace the singular values of each matrix by values near one: (K, M, N) -> (K, M, N), in bfloat16 where that is fast.
 
     Newton-Schulz with the quintic of the source above; the values end between 0.7 and 1.2, which is near enough.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
-    x = (x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)).bfloat16()
+    x = (x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)).to(torch.bfloat16 if has_bf16(matrices.device) else torch.float32)
     for _ in range(iterations):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

@@ -14,18 +14,19 @@ from typing import Any
 import torch
 
 from blocklora.errors import TrainingError
+from blocklora.files import read_json
 from blocklora.pretrain import schedule
 from blocklora.pretrain.config import Recipe
 from blocklora.pretrain.data import ImageArray, load_images, read_classes
 from blocklora.pretrain.evaluate import zero_shot_top1
-from blocklora.pretrain.export import export_state
+from blocklora.pretrain.export import CONFIG, METADATA, export_state, load_exported
 from blocklora.pretrain.loop import Task, steps
 from blocklora.pretrain.memory import keep_freed_memory
 from blocklora.pretrain.names import PromptBook, read_superclasses
 from blocklora.pretrain.network import centre_text
 from blocklora.pretrain.state import TrainState, fresh_state, load_state, save_state
 
-LATEST, BEFORE_DECAY, LOG = "latest.pt", "before-decay.pt", "log.jsonl"
+LATEST, BEFORE_DECAY, LOG = "latest.safetensors", "before-decay.safetensors", "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class RunOptions:
     minutes: float | None = None
     until: datetime.datetime | None = None
     resume_from: Path | None = None
+    start_from: Path | None = None
+    """Folder of a finished model whose weights a new run begins with, instead of random ones."""
     device: str = "cpu"
     precision: str = "auto"
     log_every: int = 50
@@ -93,7 +96,10 @@ def open_state(options: RunOptions, recipe: Recipe, model_cfg: dict[str, Any], t
     source = options.resume_from or (latest if latest.exists() else None)
     if source is None:
         state = fresh_state(recipe, model_cfg, ids, device)
-        centre_text(state.model, task.classes.all_prompts().to(device))
+        if options.start_from is not None:
+            begin_with(state, options.start_from)
+        else:
+            centre_text(state.model, task.classes.all_prompts().to(device))
         state.average.load_state_dict(state.model.state_dict())
         return state
     state = load_state(source, device)
@@ -105,6 +111,20 @@ def open_state(options: RunOptions, recipe: Recipe, model_cfg: dict[str, Any], t
         if found != wanted:
             raise TrainingError(f"{source} was trained with another {what}: {found}.", "Use the same options, or an empty --work folder.")
     return state
+
+
+def begin_with(state: TrainState, folder: Path) -> None:
+    """Give a new run the weights of a finished model. What that model had seen before goes into the notes.
+
+    Raises:
+        TrainingError: the folder holds no model, or one of another network.
+    """
+    found = (read_json(folder / CONFIG) or {}).get("model_cfg")
+    if found is not None and found != state.model_cfg:
+        raise TrainingError(f"{folder} holds another network: {found}.", "Begin with a model of the network that is to be trained.")
+    state.model.load_state_dict(load_exported(folder).state_dict())
+    earlier = read_json(folder / METADATA) or {}
+    state.notes["began_with"] = {key: earlier.get(key) for key in ("sha256", "steps", "passes", "recipe", "hardware", "began_with")}
 
 
 def make_budget(options: RunOptions, seconds_so_far: float) -> schedule.Budget:
@@ -133,7 +153,7 @@ def run(options: RunOptions, recipe: Recipe, model_cfg: dict[str, Any], say: Cal
         data = ImageArray(data.images.to(device), data.labels, data.ids)
     task = make_task(data, names, context)
     state = open_state(options, recipe, model_cfg, task, device)
-    state.notes = {"hardware": hardware(device), "images": len(data.labels)}
+    state.notes |= {"hardware": hardware(device), "images": len(data.labels)}
     budget = make_budget(options, state.seconds)
     log.write("start", step=state.step, passes=state.passes, images=len(data.labels), seconds=round(state.seconds), budget=str(budget))
     train(state, task, budget, validation, options, device, log)

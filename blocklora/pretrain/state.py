@@ -7,12 +7,15 @@ of images in epoch `e` from one seeded with (seed, e). So a resumed run sees wha
 from __future__ import annotations
 
 import copy
-import tempfile
+import json
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from blocklora.errors import TrainingError
@@ -21,7 +24,8 @@ from blocklora.pretrain.config import Recipe
 from blocklora.pretrain.network import Clip, build_model
 from blocklora.pretrain.optimiser import Optimisers
 
-FORMAT = 1
+FORMAT = 2
+PARTS = ("model", "head", "average")
 
 
 @dataclass
@@ -64,10 +68,20 @@ def update_average(state: TrainState) -> None:
     torch._foreach_lerp_(list(state.average.parameters()), theirs, 1.0 - decay)
 
 
+def _tensors(state: TrainState) -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint under one flat name: `model.*`, `head.*`, `average.*`, `muon.<index>.*`, `adamw.<index>.*`."""
+    parts = {part: getattr(state, part).state_dict() for part in PARTS}
+    found = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+    for kind, optimiser in state.optimisers.state_dict().items():
+        for index, values in optimiser["state"].items():
+            found.update({f"{kind}.{index}.{key}": value for key, value in values.items()})
+    return {name: value.detach().cpu().contiguous() for name, value in found.items()}
+
+
 def save_state(state: TrainState, path: Path) -> None:
-    """Write the checkpoint whole or not at all: a kill at any moment leaves the old file or the new one."""
+    """Write the checkpoint (safetensors) whole or not at all: a kill at any moment leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {
+    facts = {
         "format": FORMAT,
         "recipe": state.recipe.as_dict(),
         "model_cfg": state.model_cfg,
@@ -76,36 +90,45 @@ def save_state(state: TrainState, path: Path) -> None:
         "passes": state.passes,
         "seconds": state.seconds,
         "notes": state.notes,
-        "model": state.model.state_dict(),
-        "head": state.head.state_dict(),
-        "average": state.average.state_dict(),
-        "optimisers": state.optimisers.state_dict(),
     }
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as stream:
-        torch.save(content, stream)
-    publish(Path(stream.name), path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    save_file(_tensors(state), temporary, metadata={"state": json.dumps(facts)})
+    publish(temporary, path)
 
 
 def load_state(path: Path, device: torch.device) -> TrainState:
-    """Read a checkpoint that `save_state` wrote. Never unpickles anything but tensors and plain values.
+    """Read a checkpoint that `save_state` wrote.
 
     Raises:
         TrainingError: there is no such file, or it is not a checkpoint of this recipe.
     """
     advice = "Give a checkpoint that `train` wrote into its work folder."
+    if not path.exists():
+        raise TrainingError(f"There is no checkpoint {path}.", advice)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise TrainingError(f"There is no checkpoint {path}.", advice) from None
-    except Exception as error:  # torch raises many kinds for a file that is no checkpoint
+        with safe_open(path, framework="pt") as stream:
+            facts = json.loads((stream.metadata() or {}).get("state", "{}"))
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, ValueError) as error:
         raise TrainingError(f"{path} cannot be read as a checkpoint ({type(error).__name__}).", advice) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if facts.get("format") != FORMAT:
         raise TrainingError(f"{path} is not a checkpoint of format {FORMAT}.", advice)
-    state = fresh_state(Recipe(**content["recipe"]), content["model_cfg"], tuple(content["ids"]), device)
-    state.model.load_state_dict(content["model"])
-    state.head.load_state_dict(content["head"])
-    state.average.load_state_dict(content["average"])
-    state.optimisers.load_state_dict(content["optimisers"])
-    state.step, state.passes, state.seconds = content["step"], content["passes"], content["seconds"]
-    state.notes = content["notes"]
+    state = fresh_state(Recipe(**facts["recipe"]), facts["model_cfg"], tuple(facts["ids"]), device)
+    for part in PARTS:
+        getattr(state, part).load_state_dict(_under(tensors, part))
+    content = state.optimisers.state_dict()  # its groups follow from recipe and network; only the moments were saved
+    for kind in content:
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in _under(tensors, kind).items():
+            index, key = name.split(".", 1)
+            moments.setdefault(int(index), {})[key] = value
+        content[kind]["state"] = moments
+    state.optimisers.load_state_dict(content)
+    state.step, state.passes, state.seconds = facts["step"], facts["passes"], facts["seconds"]
+    state.notes = facts["notes"]
     return state
+
+
+def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors whose name begins with `prefix`, without it."""
+    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}

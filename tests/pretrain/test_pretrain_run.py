@@ -101,11 +101,11 @@ def test_another_recipe_is_not_mixed_into_a_run(source: Path, tmp_path: Path) ->
 
 
 def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
-    (tmp_path / "bad.pt").write_bytes(b"not a checkpoint")
+    (tmp_path / "bad.safetensors").write_bytes(b"not a checkpoint")
     with pytest.raises(TrainingError, match="cannot be read as a checkpoint"):
-        load_state(tmp_path / "bad.pt", CPU)
+        load_state(tmp_path / "bad.safetensors", CPU)
     with pytest.raises(TrainingError, match="There is no checkpoint"):
-        load_state(tmp_path / "absent.pt", CPU)
+        load_state(tmp_path / "absent.safetensors", CPU)
 
 
 def test_schedule() -> None:
@@ -135,7 +135,7 @@ def test_command_line(source: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     (out / "open_clip_model.safetensors").unlink()
     assert main(["export", str(work / LATEST), *common]) == 0
     assert (out / "open_clip_model.safetensors").exists()
-    assert main(["export", str(work / "absent.pt"), *common]) == 1
+    assert main(["export", str(work / "absent.safetensors"), *common]) == 1
     assert "There is no checkpoint" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
