@@ -79,11 +79,11 @@ def draw(key: str, form: TrainForm, offer: Offer) -> str:
 
 def _preset(text: object, form: TrainForm, offer: Offer) -> str:
     name, title, line = (str(getattr(text, part)) for part in ("name", "title", "line"))
-    time = offer.times.get(name, "")
+    time = offer.times.get(name, "")  # kept up to date by the page, from what "go" says
     return (
         f'<label class="preset"><input type="radio" name="preset" value="{name}"{html.attrs(checked=form.preset == name)}>'
         f'<span class="body"><b>{html.escape(title)}</b><span>{html.escape(line)}</span>'
-        f"{f'<em>{html.escape(time)}</em>' if time else ''}</span></label>"
+        f'<em data-time="{name}">{html.escape(time)}</em></span></label>'
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from blocklora.errors import ConfigError, StudioError
@@ -27,31 +27,20 @@ if TYPE_CHECKING:
     from blocklora.projects.project import Project
     from blocklora.services.studio import Studio
 
-LOOK_SECONDS = 4.0  # the lengths of the recipes are looked up no more often than that
-FRESH_SECONDS = 5.0  # for so long the form is drawn again once a length of time has become known; every open page ticks meanwhile
-
 Update = dict[Any, Any]
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """How long each recipe takes with a form, in words; when that was looked up, and when it last changed (0: never)."""
-
-    form: TrainForm
-    times: dict[str, str]
-    looked: float
-    changed: float = 0.0
-
-
-@dataclass(frozen=True)
 class TrainTab:
-    """The handlers. `now` moves with the timer, `form` is redrawn when something is chosen, `go` holds the estimate and the button."""
+    """The handlers. `now` and `go` (estimate and button) move with the timer, `form` is drawn only when something was chosen.
+
+    A tick must not draw the form: its answer may come after that of a later choice, and would take the choice back.
+    """
 
     ctx: Context
     now: gr.HTML
     form: gr.HTML
     go: gr.HTML
-    known_times: dict[str, Lengths] = field(default_factory=dict)
 
     @property
     def studio(self) -> Studio:
@@ -77,8 +66,7 @@ class TrainTab:
             if project is None:
                 return {}
             form = TrainForm.kept(project)
-            drawn = {self.now: self._draw_now(project), self.go: self._draw_go(project, form)}
-            return drawn | ({self.form: self._draw_form(project, form)} if self._new_times(project, form) else {})
+            return {self.now: self._draw_now(project), self.go: self._draw_go(project, form)}
         except StudioError:  # the project is gone; the sidebar says so
             return {}
 
@@ -111,17 +99,6 @@ class TrainTab:
     def _times(self, project: Project, form: TrainForm) -> dict[str, str]:
         return {text.name: self._time(project, form, text.name) for text in PRESET_TEXTS}
 
-    def _new_times(self, project: Project, form: TrainForm) -> bool:
-        """Whether the presets' lengths have changed in the last few seconds by themselves: this machine was measured (again)."""
-        now, known = time.monotonic(), self.known_times.get(project.id)
-        if known is None or known.form != form:  # what was chosen is drawn by the choosing
-            self.known_times[project.id] = known = Lengths(form, self._times(project, form), now)
-        elif now - known.looked >= LOOK_SECONDS:
-            found = self._times(project, form)
-            known = Lengths(form, found, now, known.changed if found == known.times else now)
-            self.known_times[project.id] = known
-        return known.changed > 0 and now - known.changed < FRESH_SECONDS
-
     def _time(self, project: Project, form: TrainForm, preset: str) -> str:
         """How long a preset would take here, in a few words; '' while nobody knows."""
         try:
@@ -132,19 +109,23 @@ class TrainTab:
         return "" if seconds is None else ("up to " if config.patience is not None else "about ") + duration(seconds)
 
     def _draw_go(self, project: Project, form: TrainForm) -> str:
-        reasons = self.studio.not_ready(project)
-        if reasons:
-            words = "".join(f"<p>{html.escape(reason)}</p>" for reason in reasons)
-            button = html.button("Train", "start", kind="primary", icon_name="play", disabled=True)
-            return (
-                f'<div class="go" data-ready="no"><div class="words">{words}</div>{button}{html.tab_button("Add images", "images")}</div>'
-            )
+        """Estimate and button, with the length of each recipe in `data-times`: the page writes them into the form."""
+        ready, words, buttons = self._offer_start(project, form)
+        times = html.escape(json.dumps(self._times(project, form)))
+        mark = "" if ready else ' data-ready="no"'
+        return f'<div class="go"{mark} data-times="{times}"><div class="words">{words}</div>{buttons}</div>'
+
+    def _offer_start(self, project: Project, form: TrainForm) -> tuple[bool, str, str]:
+        """Whether this project has what training needs, the words beside the button, and the button (with the way on where it cannot)."""
+        off = html.button("Train", "start", kind="primary", icon_name="play", disabled=True)
+        if reasons := self.studio.not_ready(project):
+            return False, "".join(f"<p>{html.escape(reason)}</p>" for reason in reasons), off + html.tab_button("Add images", "images")
         try:
             config = form.training(self.studio, project)
             form.adapter()
         except ConfigError as error:
             words = f'<p class="wrong" role="alert">{html.escape(error.message)}</p><p class="hint">{html.escape(error.advice)}</p>'
-            return _go(words, html.button("Train", "start", kind="primary", icon_name="play", disabled=True))
+            return True, words, off
         watched = run_to_watch(self.studio, project)
         busy = watched is not None and self.studio.status(watched.path).state in ("running", "queued")
         info = next((info for info in self.studio.backbones() if info.name == form.backbone), None)
@@ -153,7 +134,7 @@ class TrainTab:
         words = f"<p>{html.escape(self.studio.estimate(project, config, form.backbone).words)}</p>"
         words += "".join(f'<p class="hint">{html.escape(hint)}</p>' for hint in hints)
         button = html.local_button("Train another" if busy else "Train", "train", kind="" if busy else "primary", icon_name="play")
-        return _go(words, button)
+        return True, words, button
 
     # ---- what a press does
 
@@ -198,10 +179,6 @@ class TrainTab:
         return run_of(project, act.text("run")).path
 
 
-def _go(words: str, buttons: str) -> str:
-    return f'<div class="go"><div class="words">{words}</div>{buttons}</div>'
-
-
 def build(ctx: Context) -> Refresh:
     """The tab's three rooms and their events."""
     now, form, go = forms.stage("train-now"), forms.stage("train-form"), forms.stage("train-go")
@@ -209,7 +186,7 @@ def build(ctx: Context) -> Refresh:
     ctx.on_act(now, tab.answer, outputs=[now, go], trigger_mode="multiple")
     ctx.on_act(form, tab.draft, outputs=[form, go], trigger_mode="always_last")
     ctx.on_act(go, tab.start, outputs=[now, go], trigger_mode="once")
-    ctx.on(ctx.timer.tick, tab.tick, outputs=[now, form, go], trigger_mode="once")
+    ctx.on(ctx.timer.tick, tab.tick, outputs=[now, go], trigger_mode="once")
     return Refresh(tab.show, [now, form, go])
 
 

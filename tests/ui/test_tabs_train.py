@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -289,16 +291,22 @@ def test_verdict_without_held_out_images_is_honest() -> None:
     assert TrainingConfig().held_out > 0
 
 
-def test_recipes_learn_their_length_without_being_drawn_at_every_tick(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tick_brings_the_length_of_each_recipe_and_leaves_the_form_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from blocklora.services.studio import Estimate
 
     known: list[float | None] = [None]
     monkeypatch.setattr(bench.studio, "estimate", lambda *given: Estimate(known[0], "some words"))
     tab = tab_of(bench)
-    assert "form" not in tab.tick(bench.values)
+    drawn = tab.tick(bench.values)
+    assert "form" not in drawn and times_of(drawn["go"]) == {"quick": "", "balanced": "", "thorough": ""}
     known[0] = 240.0
-    assert "form" not in tab.tick(bench.values)  # looked up a moment ago
-    monkeypatch.setattr("blocklora.ui.train_tab.LOOK_SECONDS", 0.0)
-    assert "up to 4 minutes" in tab.tick(bench.values)["form"]
-    monkeypatch.setattr("blocklora.ui.train_tab.FRESH_SECONDS", 0.0)
-    assert "form" not in tab.tick(bench.values)
+    drawn = tab.tick(bench.values)
+    assert "form" not in drawn
+    assert times_of(drawn["go"]) == {"quick": "up to 4 minutes", "balanced": "up to 4 minutes", "thorough": "about 4 minutes"}
+    assert 'data-time="quick">up to 4 minutes<' in tab.show(bench.project)["form"]
+
+
+def times_of(drawn: str) -> Any:
+    found = re.search(r'data-times="([^"]*)"', drawn)
+    assert found
+    return json.loads(unescape(found[1]))

@@ -19,6 +19,17 @@
     key = form.dataset.key;
   });
 
+  // How long each recipe takes becomes known, and changes, while the form stays as it is.
+  const showTimes = () => {
+    const told = document.querySelector("[data-room=train-go] [data-times]");
+    for (const [name, words] of Object.entries(JSON.parse(told?.dataset.times || "{}"))) {
+      const place = document.querySelector(`#train-form [data-time="${name}"]`);
+      if (place && place.textContent !== words) place.textContent = words;
+    }
+  };
+  studio.onDraw("train-go", () => requestAnimationFrame(showTimes));
+  studio.onDraw("train-form", () => requestAnimationFrame(showTimes));
+
   let pressed = 0;
   local.train = (element, room) => {
     if (performance.now() - pressed < 1200) return; // a double click is one wish
