@@ -40,7 +40,7 @@ def _check(config: Any) -> None:
             spec.metadata.get("choices"),
         )
         label = spec.name.replace("_", " ")
-        if value is None:
+        if value is None and "None" in str(spec.type):
             continue
         if choices:
             wrong = [v for v in (value if isinstance(value, tuple) else (value,)) if v not in choices]
@@ -48,9 +48,11 @@ def _check(config: Any) -> None:
                 found = ", ".join(map(str, wrong)) or "nothing"
                 raise ConfigError(f"{label} is {found}; allowed: {', '.join(choices)}.", "Choose from the list.")
         if low is not None or high is not None:
-            number_ok = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+            whole = str(spec.type).startswith("int")
+            number_ok = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and value == value
             if not number_ok or (low is not None and value < low) or (high is not None and value > high):
-                raise ConfigError(f"{label} is {value!r}; allowed: {low} to {high}.", "Choose a number in that range.")
+                kind = "whole number" if whole else "number"
+                raise ConfigError(f"{label} is {value!r}; allowed: {low} to {high}.", f"Choose a {kind} in that range.")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class TrainingConfig:
     class_weights: str = setting(
         "auto", "Where class weights come from: words, images, a blend, or chosen on held-out images.", choices=CLASS_WEIGHTS
     )
-    steps: int | None = setting(None, "Number of optimiser steps; empty means chosen from the data.", 1, 200_000)
+    steps: int = setting(800, "Number of optimiser steps.", 1, 200_000)
     batch_size: int = setting(32, "Images in a step.", 1, 512)
     learning_rate: float = setting(2e-4, "Peak step size of AdamW for the adapters.", 1e-7, 1e-1)
     head_learning_rate: float = setting(1e-3, "Peak step size of AdamW for class weights that start from images.", 1e-7, 1e-1)

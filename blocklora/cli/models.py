@@ -55,11 +55,11 @@ def _pictures(arguments: list[str]) -> list[Path]:
     return found
 
 
-def _answers(model: str, paths: list[Path]) -> Iterator[FileAnswer]:
+def _answers(model: str, paths: list[Path], top: int = 1) -> Iterator[FileAnswer]:
     path = Path(model).expanduser()
     if not path.is_file():
         raise ModelFileError(f"{model} is not a file.", "Name an .onnx file that `export` wrote.")
-    answers = predict_files(open_model(path), paths)
+    answers = predict_files(open_model(path), paths, top)
     return iter(
         track(answers, total=len(paths), description="Predicting", transient=True, disable=not sys.stderr.isatty(), console=_stderr())
     )
@@ -75,13 +75,13 @@ def predict(args: argparse.Namespace) -> int:
     """Print the best labels of each picture; exit 1 when some could not be read."""
     rows: list[dict[str, Any]] = []
     failed = 0
-    for answer in _answers(args.model, _pictures(args.images)):
+    for answer in _answers(args.model, _pictures(args.images), args.top):
         if answer.prediction is None:
             failed += 1
             print(f"{answer.path}: {answer.reason}", file=sys.stderr)
             rows.append({"file": str(answer.path), "error": answer.reason, "top": []})
             continue
-        top = [[label, round(probability, 6)] for label, probability in answer.prediction.top[: args.top]]
+        top = [[label, round(probability, 6)] for label, probability in answer.prediction.top]
         rows.append({"file": str(answer.path), "error": "", "top": top})
         if not args.json:
             print(f"{answer.path}: " + ", ".join(f"{label} {probability:.1%}" for label, probability in top))

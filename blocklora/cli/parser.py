@@ -55,7 +55,7 @@ def _models(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
     parser.add_argument("--csv", metavar="FILE", help="also write a table")
-    parser.add_argument("--top", type=int, default=3, metavar="K", help="labels a picture (default 3)")
+    parser.add_argument("--top", type=_at_least_one, default=3, metavar="K", help="labels a picture (default 3)")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(action="predict")
     parser = commands.add_parser(
@@ -65,6 +65,13 @@ def _models(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("folder", metavar="FOLDER")
     parser.add_argument("--json", action="store_true", help="print one object: top1 (0..1), n, per_class")
     parser.set_defaults(action="evaluate")
+
+
+def _at_least_one(words: str) -> int:
+    number = int(words)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too few; 1 is the least")
+    return number
 
 
 class _Raw(argparse.RawDescriptionHelpFormatter):

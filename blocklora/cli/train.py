@@ -44,7 +44,10 @@ def run(args: argparse.Namespace) -> int:
     if (out / "spec.json").exists():
         if not args.resume:
             raise JobError(f"{out} already holds a run.", "Name another folder, or add --resume to go on with it.")
-        service.resume(out)
+        if service.status(out).state == "finished":
+            print(f"note: the run in {out} has finished already.", file=sys.stderr)
+        else:
+            service.resume(out)
         return _report(service, out, args.json)
     work_dir = out / "input"
     dataset, skipped = read_data(service, args.data, work_dir)

@@ -22,6 +22,8 @@ from blocklora.preprocess import Preprocess
 
 __all__ = ["Backbone", "DownloadProgress", "from_config", "load_backbone"]
 
+MOST_LOGIT_SCALE = 100.0
+
 
 @dataclass
 class Backbone:
@@ -40,6 +42,8 @@ class Backbone:
     context_length: int
     causal_text: bool
     model_cfg: dict[str, Any]
+    logit_scale: float
+    """What the model learned to multiply its cosines with, 100 at most: CLIP's own limit, which the large ones reach."""
 
 
 def load_backbone(name: str, home: Path, progress: Callable[[DownloadProgress], None] | None = None) -> Backbone:
@@ -103,7 +107,13 @@ def _backbone(
         context_length=int(model_cfg["text_cfg"].get("context_length", 77)),
         causal_text=reads_end_of_text(model),
         model_cfg=model_cfg,
+        logit_scale=_logit_scale(model),
     )
+
+
+def _logit_scale(model: nn.Module) -> float:
+    learned = getattr(model, "logit_scale", None)
+    return MOST_LOGIT_SCALE if learned is None else min(float(learned.detach().exp()), MOST_LOGIT_SCALE)
 
 
 def _missing(name: str, folder: Path) -> BackboneError:

@@ -193,7 +193,7 @@ def _local(name: str, folder: Path) -> BackboneInfo:
         name=name,
         title=str(words.get("title", "Built-in small CLIP" if builtin else name)),
         size_mb=round((folder / WEIGHTS_FILE).stat().st_size / 1e6, 1),
-        licence=str(words.get("licence", "MIT" if builtin else "see where it came from")),
+        licence=str(words.get("licence", "see its model card" if builtin else "see where it came from")),
         resolution=int(size if isinstance(size, int) else size[0]),
         note=str(words.get("note", "Comes with the program; nothing to download." if builtin else "")),
         good_for=str(words.get("good_for", "Trying things out, and machines without a graphics card." if builtin else "")),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from blocklora.clip.backbones import Backbone
 
 SPECIAL = ("<start_of_text>", "<end_of_text>")
+FROZEN_CHUNK = 256  # prompts encoded at once where no gradient is kept: a thousand classes then need no more memory than this
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def text_class_weights(model: nn.Module, prompts: PromptBatch | torch.Tensor, te
     an adapted text tower.
     """
     tokens, per_class = (prompts.tokens, prompts.n_templates) if isinstance(prompts, PromptBatch) else (prompts, templates)
-    features = F.normalize(encode_text(model, tokens).float(), dim=-1)  # (C * T, D)
+    pieces = [tokens] if torch.is_grad_enabled() else tokens.split(FROZEN_CHUNK)
+    features = F.normalize(torch.cat([encode_text(model, piece).float() for piece in pieces]), dim=-1)  # (C * T, D)
     return F.normalize(features.view(-1, per_class, features.shape[-1]).mean(dim=1), dim=-1)
 
 

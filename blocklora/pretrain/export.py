@@ -49,7 +49,9 @@ def export_state(state: TrainState, books: list[PromptBook], out: Path, facts: d
         temporary = Path(stream.name)
     save_file(weights, temporary, metadata={"format": "pt"})
     publish(temporary, out / WEIGHTS)
-    write_json(out / CONFIG, {"model_cfg": state.model_cfg, "preprocess_cfg": preprocess_cfg(state.model_cfg)})
+    words = (read_json(out / CONFIG) or {}).get("studio")  # title and licence that a person wrote there stay
+    config = {"model_cfg": state.model_cfg, "preprocess_cfg": preprocess_cfg(state.model_cfg)}
+    write_json(out / CONFIG, config if words is None else {**config, "studio": words})
     metadata = {
         "recipe": state.recipe.as_dict(),
         "steps": state.step,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from blocklora.errors import ImageError
-from blocklora.projects.decoding import decode_many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +37,8 @@ class Predictor(Protocol):
     def provider(self) -> str: ...
     @property
     def metadata(self) -> dict[str, Any]: ...
-    def predict(self, images: Sequence[np.ndarray]) -> Sequence[Prediction]: ...
+    def predict(self, images: Sequence[np.ndarray], top: int = 5) -> Sequence[Prediction]: ...
+    def predict_files(self, paths: Iterable[Path], top: int = 5) -> Iterator[tuple[Path, Prediction | ImageError]]: ...
 
 
 PredictorFactory = Callable[[Path], Predictor]
@@ -75,10 +75,7 @@ class FileAnswer:
     reason: str = ""
 
 
-def predict_files(predictor: Predictor, paths: Sequence[Path]) -> Iterator[FileAnswer]:
+def predict_files(predictor: Predictor, paths: Sequence[Path], top: int = 5) -> Iterator[FileAnswer]:
     """Answers in the given order; pictures are decoded outside this process, at full size, as for training and the parity gate."""
-    for path, image in decode_many(paths):
-        if isinstance(image, ImageError):
-            yield FileAnswer(Path(path), None, image.message)
-        else:
-            yield FileAnswer(Path(path), predictor.predict([image])[0])
+    for path, answer in predictor.predict_files(paths, top):
+        yield FileAnswer(path, None, answer.message) if isinstance(answer, ImageError) else FileAnswer(path, answer)

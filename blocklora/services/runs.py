@@ -159,7 +159,13 @@ class Runs:
             run.writer()(Cancelled())
 
     def resume(self, path: Path) -> None:
-        """Go on from the last checkpoint."""
+        """Go on from the last checkpoint.
+
+        Raises:
+            JobError: a worker is alive, or the run has finished.
+        """
+        if self.status(path).state == "finished":
+            raise JobError("this run has finished: there is nothing to go on with.", "Start a new run.")
         self.launch(RunFolder(path))
 
     def waiting(self, device: str) -> list[Path]:

@@ -24,7 +24,6 @@ from blocklora.services.runs import (
     make_run,
     new_run_dir,
     reasons_not_ready,
-    shots_of,
     split_of,
 )
 from blocklora.services.status import RunStatus
@@ -118,7 +117,7 @@ class Studio:
         if speed is None:
             return Estimate(None, self._measure_speed(resolve(config.device), backbone))
         images = sum(c.count for c in project.classes())
-        seconds = speed.seconds(images, round(images * config.held_out) * (config.checks + 1), (config.steps or 1) * config.batch_size)
+        seconds = speed.seconds(images, round(images * config.held_out) * (config.checks + 1), config.steps * config.batch_size)
         most = "At most" if config.patience is not None else "About"
         return Estimate(seconds, f"{most} {duration(seconds)} on this machine.")
 
@@ -141,8 +140,6 @@ class Studio:
         dataset = project.dataset()
         check_dataset(dataset)
         parts = split_of(dataset, config)
-        if config.preset == "thorough" and config.steps is None:
-            config = preset_config("thorough", backbone, shots_of(dataset, parts), config.seed)
         request = RunRequest(backbone, config, adapter or AdapterConfig(), (self._exporter,), project.id, project.name)
         run = make_run(new_run_dir(project.runs_dir, config.preset), self.home, dataset, parts, request)
         project.set_setting(BACKBONE, backbone)

@@ -23,6 +23,13 @@ class Compute:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
+    def free(self) -> None:
+        """Give back memory that torch keeps for later, after an allocation has failed."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            torch.mps.empty_cache()
+
     def memory_line(self) -> str:
         """Name, and memory where the device has its own."""
         if self.device.type == "cuda":
@@ -41,5 +48,5 @@ def choose(device: str, precision: str, say: Callable[[str], None]) -> Compute:
     if wanted == "cpu":
         torch.set_num_threads(cpu_cores())
     if precision == "auto":
-        precision = "bf16" if wanted == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        precision = "bf16" if wanted == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return Compute(torch.device(wanted), precision)

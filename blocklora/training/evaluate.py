@@ -10,7 +10,7 @@ import torch
 
 from blocklora.training.metrics import fit_temperature, report, softmax
 from blocklora.training.pictures import EvalSet
-from blocklora.training.setup import LOGIT_SCALE, Before, Setup, embed_all, logits_of
+from blocklora.training.setup import Before, Setup, embed_all
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def verdict(section: dict[str, Any], before: Before, names_known: bool) -> str:
 def measure(setup: Setup) -> Measured:
     """Measure the version that is kept on the held-out images, and on the person's own test images where there are some."""
     weights = final_class_weights(setup)
-    held_logits = logits_of(embed_all(setup.backbone, setup.held_out, setup.compute), weights).numpy()
+    held_logits = setup.logits(embed_all(setup.backbone, setup.held_out, setup.compute), weights).numpy()
     temperature = fit_temperature(held_logits, setup.held_out.labels.numpy())
     dataset, chance = setup.data.dataset, 1 / len(setup.data.dataset.class_names)
     held = _section(setup, setup.held_out, held_logits, temperature, [dataset.items[i] for i in setup.data.held_out])
@@ -82,11 +82,11 @@ def measure(setup: Setup) -> Measured:
         "text_share": setup.choice.text_share,
         "class_weights_note": setup.choice.note,
         "temperature": temperature,
-        "logit_scale": LOGIT_SCALE,
+        "logit_scale": setup.backbone.logit_scale,
         "verdict": verdict(held, setup.before, setup.choice.names_known),
     }
     if setup.test is not None and setup.data.test is not None and setup.before_test is not None:
-        logits = logits_of(embed_all(setup.backbone, setup.test, setup.compute), weights).numpy()
+        logits = setup.logits(embed_all(setup.backbone, setup.test, setup.compute), weights).numpy()
         section = _section(setup, setup.test, logits, temperature, list(setup.data.test.items))
         result["test"] = section
         result["verdict"] = verdict(section, setup.before_test, setup.choice.names_known)

@@ -1,7 +1,7 @@
 """The training loop: a generator of events. It neither prints nor writes; the worker does both.
 
 Update order of a step, as in the reference protocol (CLIP-LoRA): class weights once, a batch of random crops, cosine logits at
-scale 100, cross-entropy over all classes, AdamW, cosine learning rate.
+the scale of the backbone (100 for the published CLIPs), cross-entropy over all classes, AdamW, cosine learning rate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from blocklora.errors import TrainingError
 from blocklora.jobs.events import Event, Note, Step, Validation
 from blocklora.training.control import Control, StopRequested
 from blocklora.training.sampling import PIXELS, batch_indices, generator_of
-from blocklora.training.setup import Setup, embed_all, logits_of
+from blocklora.training.setup import Setup, embed_all, too_small
 
 SAY_SECONDS = 0.5
 SAVE_SECONDS = 20.0
@@ -142,9 +142,9 @@ def one_step(setup: Setup, state: State, step: int) -> float | torch.Tensor:
         piece = slice(first, first + state.progress.micro_batch)
         with setup.compute.autocast():
             features = image_features(setup.backbone.model, images[piece])  # (b, D)
-        loss = F.cross_entropy(logits_of(features, shared), labels[piece], label_smoothing=config.label_smoothing, reduction="sum") / len(
-            chosen
-        )
+        loss = F.cross_entropy(
+            setup.logits(features, shared), labels[piece], label_smoothing=config.label_smoothing, reduction="sum"
+        ) / len(chosen)
         loss.backward()
         total += loss.detach()
     if weights.requires_grad:
@@ -158,7 +158,7 @@ def check(setup: Setup) -> tuple[int, float]:
     with torch.inference_mode(), setup.compute.autocast():
         text = setup.step_text()
         weights = setup.class_weights(None if text is None else text.float()).float().cpu()
-    logits = logits_of(embed_all(setup.backbone, setup.held_out, setup.compute), weights)
+    logits = setup.logits(embed_all(setup.backbone, setup.held_out, setup.compute), weights)
     correct = int((logits.argmax(dim=1) == setup.held_out.labels).sum())
     return correct, F.cross_entropy(logits, setup.held_out.labels).item()
 
@@ -176,21 +176,18 @@ def _validate(setup: Setup, state: State) -> Event:
     return Validation(progress.step, correct, len(setup.held_out), loss, best)
 
 
-def _smaller(state: State, error: torch.OutOfMemoryError) -> Note:
+def _smaller(setup: Setup, state: State, error: torch.OutOfMemoryError) -> Note:
     """Halve the pieces a batch is computed in.
 
     Raises:
         TrainingError: a piece is a single image already.
     """
     if state.progress.micro_batch == 1:
-        raise TrainingError(
-            "the device's memory does not hold even one image of this model.", "Choose a smaller backbone, or train on the CPU."
-        ) from error
+        raise too_small() from error
     state.progress.micro_batch = max(1, state.progress.micro_batch // 2)
-    torch.cuda.empty_cache()
-    return Note(
-        f"The device ran out of memory: going on with {state.progress.micro_batch} images at a time, with the same result, a little slower."
-    )
+    setup.compute.free()
+    whole, piece = setup.spec.training.batch_size, state.progress.micro_batch
+    return Note(f"The device ran out of memory: steps of {whole} images go on in pieces of {piece}, a little slower.")
 
 
 def train(setup: Setup, state: State, steps: int, control: Control) -> Generator[Event | Snapshot, None, bool]:
@@ -217,7 +214,7 @@ def train(setup: Setup, state: State, steps: int, control: Control) -> Generator
             try:
                 loss = one_step(setup, state, progress.step)
             except torch.OutOfMemoryError as error:
-                yield _smaller(state, error)
+                yield _smaller(setup, state, error)
                 continue
             progress.step += 1
             meter.add(loss)

@@ -61,7 +61,9 @@ class EvalSet:
         self._kept = kept
 
     def chunks(self) -> Iterator[torch.Tensor]:
-        """Model inputs (n, 3, S, S) in order, at most CHUNK at a time."""
+        """Model inputs (n, 3, S, S) in order, at least one and at most CHUNK at a time."""
+        if not self.paths:
+            return
         if self._kept is not None:
             yield from self._kept.split(CHUNK)
             return

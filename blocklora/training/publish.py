@@ -10,7 +10,7 @@ from blocklora import __version__
 from blocklora.config import to_dict
 from blocklora.lora.adapter_file import FORMAT_VERSION, AdapterMeta, save_adapter
 from blocklora.training.evaluate import Measured
-from blocklora.training.setup import LOGIT_SCALE, Setup
+from blocklora.training.setup import Setup
 
 
 def publish_adapter(path: Path, setup: Setup, measured: Measured) -> tuple[int, int]:
@@ -26,7 +26,7 @@ def publish_adapter(path: Path, setup: Setup, measured: Measured) -> tuple[int, 
         templates=list(setup.spec.training.templates),
         class_weights_mode=setup.choice.mode,
         preprocess=setup.backbone.preprocess.to_dict(),
-        logit_scale=LOGIT_SCALE,
+        logit_scale=setup.backbone.logit_scale,
         temperature=measured.temperature,
         metrics={
             "held_out_n": held["n"],

@@ -29,7 +29,6 @@ from blocklora.training.device import Compute
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.pictures import CHUNK, EvalSet, decoded
 
-LOGIT_SCALE = 100.0
 EVENT_SECONDS = 0.5
 
 
@@ -105,6 +104,10 @@ class Setup:
             return None
         return text_class_weights(self.backbone.model, self.prompts)
 
+    def logits(self, features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """`logits_of` at the backbone's own scale."""
+        return logits_of(features, weights, self.backbone.logit_scale)
+
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """All trained tensors by name; the order is that of the optimiser."""
         named = dict(self.adapters.named_parameters())
@@ -153,9 +156,28 @@ def _look(
 
 
 def _embed(backbone: Backbone, inputs: torch.Tensor, compute: Compute) -> torch.Tensor:
-    """Normalised embeddings (N, D) on the CPU in fp32."""
-    with compute.autocast():
-        return image_features(backbone.model, inputs.to(compute.device)).float().cpu()
+    """Normalised embeddings (N, D) on the CPU in fp32, in halves where the device's memory does not hold all inputs at once.
+
+    Raises:
+        TrainingError: it does not hold a single image.
+    """
+    try:
+        with compute.autocast():
+            return image_features(backbone.model, inputs.to(compute.device)).float().cpu()
+    except torch.OutOfMemoryError as error:
+        if len(inputs) == 1:
+            raise too_small() from error
+        compute.free()
+    first, second = inputs.split((len(inputs) + 1) // 2)
+    return torch.cat([_embed(backbone, first, compute), _embed(backbone, second, compute)])
+
+
+def too_small() -> TrainingError:
+    """What to say when not even one image at a time fits."""
+    return TrainingError(
+        "the device's memory is too small for this model, even one image at a time.",
+        "Choose a smaller backbone, adapt fewer layers (Advanced), or train on the CPU.",
+    )
 
 
 def embed_all(backbone: Backbone, images: EvalSet, compute: Compute) -> torch.Tensor:
@@ -190,11 +212,11 @@ def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control) -> Ge
     with torch.inference_mode():
         text = text_class_weights(backbone.model, prompts).float().cpu()
         held = Features(embed_all(backbone, held_out, compute), held_out.labels)
-    choice = choose(features, held, text, spec.training.class_weights, LOGIT_SCALE)
+    choice = choose(features, held, text, spec.training.class_weights, backbone.logit_scale)
     # inference_mode tensors cannot take part in autograd: the buffers are made of fresh copies.
     weights = ClassWeights(choice, class_means(features, len(names)).clone(), text.clone()).to(compute.device)
-    before = _before(held.values, held.labels, weights)
-    before_test = None if test is None else _before(embed_all(backbone, test, compute), test.labels, weights)
+    before = _before(held.values, held.labels, weights, backbone.logit_scale)
+    before_test = None if test is None else _before(embed_all(backbone, test, compute), test.labels, weights, backbone.logit_scale)
     adapter = spec.adapter
     text_adapted = "text" in adapter.towers and weights.uses_text
     if not text_adapted:
@@ -219,11 +241,11 @@ def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control) -> Ge
     )
 
 
-def _before(features: torch.Tensor, labels: torch.Tensor, weights: ClassWeights) -> Before:
+def _before(features: torch.Tensor, labels: torch.Tensor, weights: ClassWeights, scale: float) -> Before:
     """What the untuned model has right on images that none of its class weights were made from."""
     with torch.inference_mode():
-        zero_shot = logits_of(features, weights.text.cpu()).argmax(dim=1)
-        start = logits_of(features, weights().float().cpu()).argmax(dim=1)
+        zero_shot = logits_of(features, weights.text.cpu(), scale).argmax(dim=1)
+        start = logits_of(features, weights().float().cpu(), scale).argmax(dim=1)
     return Before(len(labels), int((zero_shot == labels).sum()), int((start == labels).sum()))
 
 
@@ -235,6 +257,6 @@ def _fill(images: EvalSet) -> Generator[Event, None, None]:
             yield Caching(done, len(images))
 
 
-def logits_of(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Logits (N, C) of normalised embeddings (N, D) against class weights (C, D), at CLIP's scale."""
-    return LOGIT_SCALE * F.normalize(features.float(), dim=1) @ weights.float().T
+def logits_of(features: torch.Tensor, weights: torch.Tensor, scale: float) -> torch.Tensor:
+    """Logits (N, C) of embeddings (N, D), normalised here, against normalised class weights (C, D): cosines times `scale`."""
+    return scale * F.normalize(features.float(), dim=1) @ weights.float().T

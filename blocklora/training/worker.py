@@ -27,6 +27,7 @@ from blocklora.speeds import Stopwatch, recall, remember
 
 if TYPE_CHECKING:
     from blocklora.training.control import Control
+    from blocklora.training.loop import State
     from blocklora.training.setup import Setup
 
 WATCH_SECONDS = 0.2
@@ -34,12 +35,16 @@ BEAT_SECONDS = 2.0
 
 
 class Watcher(threading.Thread):
-    """Keeps the heartbeat, and brings a person's wish to stop or cancel to whatever is running."""
+    """Keeps the heartbeat, and brings a person's wish to stop or cancel to whatever is running.
+
+    `trained` says whether there is something to keep: before the first step, Stop ends the run as Cancel does.
+    """
 
     def __init__(self, run: RunFolder, say: EventWriter) -> None:
         super().__init__(daemon=True)
         self._run, self._say = run, say
         self.control: Control | None = None
+        self.trained = False
         self.follower: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
@@ -52,7 +57,10 @@ class Watcher(threading.Thread):
             wish = self._run.requested()
             if wish == CANCEL:
                 self._cancel()
-            if wish == STOP and self.control is not None and not self._stopped:
+            elif wish == STOP and not self.trained:
+                self._say(Note("Stopped before the first step: there was nothing to keep."))
+                self._cancel()
+            elif wish == STOP and self.control is not None and not self._stopped:
                 self._stopped = True
                 self.control.stop()
             time.sleep(WATCH_SECONDS)
@@ -79,6 +87,7 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     torch.manual_seed(spec.training.seed)
     compute = choose(spec.device, spec.training.precision, lambda message: say(Note(message)))
     snapshot = load_checkpoint(run.checkpoint_path)
+    watcher.trained = snapshot is not None
     say(Started(0 if snapshot is None else snapshot.progress.step))
     control = Control()
     data = Data.read(run.dataset_path)
@@ -94,8 +103,8 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     state = start_state(setup)
     if snapshot is not None:
         state.restore(snapshot)
-    watcher.control = control
-    steps = spec.training.steps or 1
+    watcher.control, watcher.trained = control, True
+    steps = spec.training.steps
     trainable = sum(parameter.numel() for parameter in state.named.values())
     mode = setup.choice.mode
     say(
@@ -118,12 +127,12 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     watcher.control = None  # measuring is short, and there is nothing left to stop
     say(Evaluating(state.progress.best_step))
     seconds = (0.0 if snapshot is None else snapshot.progress.seconds) + time.time() - began
-    _write(run, setup, state.progress.best_step, steps, seconds)
+    _write(run, setup, state, early, seconds)
     run.checkpoint_path.unlink(missing_ok=True)
     say(Finished(seconds, early))
 
 
-def _write(run: RunFolder, setup: Setup, best_step: int, steps: int, seconds: float) -> None:
+def _write(run: RunFolder, setup: Setup, state: State, early: bool, seconds: float) -> None:
     """The result and the adapter file of the version that is kept; the result last, since it says that the run is complete."""
     from blocklora.training.evaluate import measure
     from blocklora.training.publish import publish_adapter
@@ -132,8 +141,10 @@ def _write(run: RunFolder, setup: Setup, best_step: int, steps: int, seconds: fl
     result = {
         **measured.result,
         "seconds": seconds,
-        "steps": steps,
-        "best_step": best_step,
+        "steps": setup.spec.training.steps,
+        "steps_done": state.progress.step,
+        "best_step": state.progress.best_step,
+        "stopped_early": early,
         "device": setup.compute.memory_line(),
         "precision": setup.compute.precision,
         "train_n": len(setup.cache),
@@ -172,8 +183,12 @@ def work(run: RunFolder) -> int:
             return 0
         with slot:
             stopwatch = Stopwatch()
-            if run.result() is None:
+            result = run.result()
+            if result is None:
                 _train(run, spec, say, watcher, stopwatch)
+            else:  # it died between its result and its last word, or what follows is to be done again
+                watcher.trained = True
+                say(Finished(result["seconds"], result["stopped_early"]))
             _follow(run, spec.then, watcher)
             speed = stopwatch.speed(recall(Path(spec.home), spec.device, spec.backbone), exported=bool(spec.then))
             if speed is not None:

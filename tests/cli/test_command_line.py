@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -44,6 +46,10 @@ def test_train_export_predict_evaluate(
     assert main(words) == 1  # the folder holds a run already
     assert "already holds a run" in capsys.readouterr().err
 
+    assert main([*words, "--resume"]) == 0
+    again, err = capsys.readouterr()
+    assert json.loads(again.strip().splitlines()[-1]) == said and "has finished already" in err
+
     model = tmp_path / "model.onnx"
     assert main(["export", str(run), "--out", str(model)]) == 0
     assert model.stat().st_size > 100_000
@@ -69,12 +75,29 @@ def test_train_export_predict_evaluate(
     assert "stranger" in capsys.readouterr().err
 
 
+def test_two_pictures_a_class_are_enough_to_train_and_export(
+    make_pictures: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """None can be held out then: no figure is made up, and the file is checked on the training pictures."""
+    home, pictures = tmp_path / "home", make_pictures("few", classes=3, each=2)
+    write_tiny_backbone(home)
+    monkeypatch.setenv("BLOCKLORA_HOME", str(home))
+    words = ["train", str(pictures), "--out", str(tmp_path / "run"), "--preset", "thorough", "--backbone", "tiny", "--steps", "4"]
+    assert main(words) == 0
+    assert "too few images to keep some aside" in capsys.readouterr().out
+    model = tmp_path / "model.onnx"
+    assert main(["export", str(tmp_path / "run"), "--out", str(model), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["checked"] == {"images": 6, "of": 6, "correct": ANY, "source": "training"}
+    assert main(["predict", str(model), str(pictures), "--top", "9", "--json"]) == 0
+    assert all(len(row["top"]) == 3 for row in json.loads(capsys.readouterr().out))
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["train", "/nowhere", "--out", "x"], "not a folder, a zip or a project"),
-        (["export", "/nowhere", "--out", "x.onnx"], "is not a run"),
-        (["predict", "/nowhere.onnx", "/nowhere.jpg"], "neither a picture nor a folder"),
+        (["train", "{nothing}", "--out", "x"], "not a folder, a zip or a project"),
+        (["export", "{nothing}", "--out", "x.onnx"], "is not a run"),
+        (["predict", "{nothing}.onnx", "{nothing}.jpg"], "neither a picture nor a folder"),
         (["train", "{pictures}", "--out", "x", "--rank", "3", "--blocks", "2"], "must divide"),
         (["train", "{pictures}", "--out", "x", "--backbone", "unheard-of", "--steps", "1"], "unheard-of"),
         (["train", "{pictures}", "--out", "x", "--template", "no place"], "{}"),
@@ -84,12 +107,20 @@ def test_refusals_say_what_and_what_to_do(
     words: list[str], expected: str, sample_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([word.replace("{pictures}", str(sample_pictures)) for word in words]) == 1
+    nothing = str(tmp_path / "nothing-here")
+    assert main([word.replace("{pictures}", str(sample_pictures)).replace("{nothing}", nothing) for word in words]) == 1
     assert expected in capsys.readouterr().err
 
 
 def test_usage_errors_exit_with_2() -> None:
-    for words in ([], ["train"], ["train", "x", "--out", "y", "--preset", "fastest"], ["nonsense"]):
+    wrong: list[list[str]] = [
+        [],
+        ["train"],
+        ["train", "x", "--out", "y", "--preset", "fastest"],
+        ["nonsense"],
+        ["predict", "model.onnx", "picture.jpg", "--top", "0"],
+    ]
+    for words in wrong:
         with pytest.raises(SystemExit) as ended:
             main(words)
         assert ended.value.code == 2

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from blocklora.errors import JobError
 from blocklora.jobs.events import Checkpoint, Event, Finished, Note, Started, Step, Validation
 from blocklora.jobs.launcher import LocalLauncher
 from blocklora.jobs.run_folder import RunFolder
@@ -93,6 +94,36 @@ def test_a_worker_leaves_adapter_result_and_events(make_tiny_run: Callable, tiny
     assert not run.checkpoint_path.exists()
 
 
+@pytest.mark.parametrize("patience", [8, None])
+def test_a_run_without_held_out_images_measures_nothing(make_tiny_run: Callable, patience: int | None) -> None:
+    from blocklora.training.evaluate import measure
+
+    setup = ready(make_tiny_run(held_out=0.0, patience=patience))
+    state = start_state(setup)
+    items, _ = drain(train(setup, state, 3, Control()))
+    assert state.progress.step == 3 and not any(isinstance(item, Validation) for item in items)
+    result = measure(setup).result
+    assert result["held_out"]["n"] == 0 and result["held_out"]["top1"] is None and result["temperature"] == 1.0
+
+
+def test_a_run_that_died_after_its_result_finishes_when_resumed(make_tiny_run: Callable, tiny_home: Path) -> None:
+    run = make_tiny_run()
+    runs = Runs(tiny_home, LocalLauncher())
+    runs.launch(run)
+    wait_for(lambda: not runs.status(run.path).busy, "the run to end")
+    said = run.events_path.read_bytes().splitlines(keepends=True)
+    run.events_path.write_bytes(b"".join(line for line in said if b'"finished"' not in line))
+    wait_for(lambda: not run.alive(), "the worker to be gone")
+
+    again = Runs(tiny_home, LocalLauncher())
+    assert again.status(run.path).state == "failed" and again.status(run.path).resumable
+    again.resume(run.path)
+    wait_for(lambda: again.status(run.path).state == "finished", "the run to be finished")
+    assert types(run).count(Started) == 1  # nothing was trained again
+    with pytest.raises(JobError, match="has finished"):
+        again.resume(run.path)
+
+
 def test_the_same_seed_gives_the_same_bits(make_tiny_run: Callable) -> None:
     first, _ = trained(make_tiny_run("a"))
     second, _ = trained(make_tiny_run("b"))
@@ -155,6 +186,17 @@ def test_stop_inside_a_step_keeps_the_best(make_tiny_run: Callable) -> None:
     assert all(torch.equal(setup.trainable()[name].cpu(), value) for name, value in state.best.items())
 
 
+def test_stop_before_the_first_step_ends_the_run(make_tiny_run: Callable, tiny_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_tiny_run(steps=100_000, checks=100, patience=100)
+    runs = Runs(tiny_home, LocalLauncher())
+    runs.launch(run)
+    runs.stop(run.path)  # its worker is not even loaded
+    wait_for(lambda: not runs.status(run.path).busy, "the end")
+    status = runs.status(run.path)
+    assert status.state == "cancelled" and Step not in types(run)
+    wait_for(lambda: not run.alive(), "the process to be gone")
+
+
 def test_micro_batches_give_the_gradient_of_the_whole_batch(make_tiny_run: Callable) -> None:
     from blocklora.config import AdapterConfig
     from blocklora.training.loop import one_step
@@ -187,8 +229,32 @@ def test_out_of_memory_halves_the_pieces_and_goes_on(make_tiny_run: Callable, mo
     monkeypatch.setattr(loop, "one_step", scarce)
     items, _ = drain(train(setup, state, 2, Control()))
     assert failures == [8, 4]
-    assert next(i.message for i in items if isinstance(i, Note)).startswith("The device ran out of memory: going on with 4")
+    assert next(i.message for i in items if isinstance(i, Note)).startswith(
+        "The device ran out of memory: steps of 8 images go on in pieces of 4"
+    )
     assert state.progress.step == 2
+
+
+def test_embedding_halves_what_does_not_fit(make_tiny_run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    from blocklora.errors import TrainingError
+    from blocklora.training import setup as room
+
+    setup = ready(make_tiny_run())
+    whole = room.embed_all(setup.backbone, setup.held_out, setup.compute)
+    real, most, sizes = room.image_features, 2, []
+
+    def scarce(model: object, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > most:
+            raise torch.OutOfMemoryError("pretend")
+        sizes.append(len(images))
+        return real(model, images)
+
+    monkeypatch.setattr(room, "image_features", scarce)
+    assert torch.allclose(room.embed_all(setup.backbone, setup.held_out, setup.compute), whole, atol=1e-5)
+    assert sum(sizes) == len(whole) and max(sizes) == 2
+    most = 0
+    with pytest.raises(TrainingError, match="even one image at a time"):
+        room.embed_all(setup.backbone, setup.held_out, setup.compute)
 
 
 def test_a_killed_worker_shows_as_failed_and_resumes(make_tiny_run: Callable, tiny_home: Path) -> None:
