@@ -21,9 +21,9 @@ class PresetText:
 
 
 PRESET_TEXTS = (
-    PresetText("quick", "Quick", "A first good answer. Stops as soon as it gets no better."),
-    PresetText("balanced", "Balanced", "Longer and gentler, still stopping by itself. For most projects."),
-    PresetText("thorough", "Thorough", "The full published recipe, start to end, without looking at the held-out images."),
+    PresetText("quick", "Quick", "A first good answer. Stops by itself when going on would make it worse."),
+    PresetText("balanced", "Balanced", "Longer and gentler, with the same watch over it. For most projects."),
+    PresetText("thorough", "Thorough", "The full published recipe, start to end: nothing stops it early, and the last version is kept."),
 )
 
 

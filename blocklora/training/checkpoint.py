@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ from blocklora.errors import TrainingError
 from blocklora.files import write_atomic
 from blocklora.training.loop import Progress, Snapshot
 
-FORMAT = "1"
+FORMAT = "2"
 
 
 def save_checkpoint(path: Path, snapshot: Snapshot) -> None:
     """Write a snapshot, whole or not at all."""
-    progress = {k: None if isinstance(v, float) and math.isinf(v) else v for k, v in vars(snapshot.progress).items()}
-    metadata = {"format": FORMAT, "progress": json.dumps(progress)}
+    metadata = {"format": FORMAT, "progress": json.dumps(vars(snapshot.progress))}
     write_atomic(path, save({k: v.contiguous() for k, v in snapshot.tensors.items()}, metadata))
 
 
@@ -41,5 +39,4 @@ def load_checkpoint(path: Path) -> Snapshot | None:
         values: dict[str, Any] = json.loads(metadata["progress"])
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise TrainingError("the checkpoint of this run is damaged.", "Start a new run.") from error
-    whole: dict[str, Any] = {k: math.inf if v is None else v for k, v in values.items()}
-    return Snapshot(Progress(**whole), tensors)
+    return Snapshot(Progress(**values), tensors)

@@ -19,6 +19,7 @@ from blocklora.clip.prompts import image_features
 from blocklora.errors import TrainingError
 from blocklora.jobs.events import Event, Note, Step, Validation
 from blocklora.training.control import Control, StopRequested
+from blocklora.training.metrics import fit_temperature
 from blocklora.training.sampling import PIXELS, batch_indices, generator_of
 from blocklora.training.setup import Setup, embed_all, too_small
 
@@ -29,13 +30,11 @@ FINAL_LR = 1e-6
 
 @dataclass
 class Progress:
-    """Where a run stands; with the tensors of `State` all it takes to go on. `best_*` belong to the best check so far."""
+    """Where a run stands; with the tensors of `State` all it takes to go on. `stale_checks` is how many in a row were worse."""
 
     step: int = 0
     micro_batch: int = 0
     best_step: int = 0
-    best_correct: int = -1
-    best_loss: float = math.inf
     stale_checks: int = 0
     seconds: float = 0.0
 
@@ -50,12 +49,16 @@ class Snapshot:
 
 @dataclass
 class State:
-    """The trained tensors, their optimiser, and the best version so far."""
+    """The trained tensors, their optimiser, and the best version so far.
+
+    `lowest` (N,) are the losses of the held-out images at the check where their mean was lowest; empty before the first.
+    """
 
     named: dict[str, torch.nn.Parameter]
     optimiser: torch.optim.AdamW
     progress: Progress
     best: dict[str, torch.Tensor] = field(default_factory=dict)
+    lowest: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def snapshot(self) -> Snapshot:
         """Copies on the CPU: parameters, both moments and the step count of AdamW, and the best version."""
@@ -65,6 +68,7 @@ class State:
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"adamw.{key}.{name}"] = value.detach().cpu().clone()
         tensors.update({f"best.{name}": value.clone() for name, value in self.best.items()})
+        tensors["lowest"] = self.lowest.clone()
         return Snapshot(Progress(**vars(self.progress)), tensors)
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -93,6 +97,7 @@ class State:
                         for key, value in moments.items()
                     }
         self.best = {key.removeprefix("best."): value.clone() for key, value in snapshot.tensors.items() if key.startswith("best.")}
+        self.lowest = snapshot.tensors["lowest"].clone()
         self.progress = Progress(**vars(snapshot.progress))
 
     def keep_best(self) -> None:
@@ -153,27 +158,48 @@ def one_step(setup: Setup, state: State, step: int) -> float | torch.Tensor:
     return total
 
 
-def check(setup: Setup) -> tuple[int, float]:
-    """How many held-out images are right now, and the mean loss on them."""
+def check(setup: Setup) -> tuple[int, torch.Tensor]:
+    """How many held-out images are right now, and the loss (N,) of each at the temperature that suits them best.
+
+    Training makes a model surer than it should be, which the temperature corrects at the end; a loss that counted it would call
+    versions worse that are not (Berta et al. 2025, arXiv 2501.19195).
+    """
     with torch.inference_mode(), setup.compute.autocast():
         text = setup.step_text()
         weights = setup.class_weights(None if text is None else text.float()).float().cpu()
     logits = setup.logits(embed_all(setup.backbone, setup.held_out, setup.compute), weights)
-    correct = int((logits.argmax(dim=1) == setup.held_out.labels).sum())
-    return correct, F.cross_entropy(logits, setup.held_out.labels).item()
+    labels = setup.held_out.labels
+    temperature = fit_temperature(logits.numpy(), labels.numpy())
+    return int((logits.argmax(dim=1) == labels).sum()), F.cross_entropy(logits / temperature, labels, reduction="none").clone()
+
+
+def clearly_worse(losses: torch.Tensor, lowest: torch.Tensor) -> bool:
+    """Whether losses (N,) lie above those of another version on the same images by more than luck: one standard error of the mean
+    difference, image by image (the rule of Breiman et al. 1984, chapter 3). One image alone cannot tell.
+    """
+    if len(losses) < 2 or len(lowest) < 2:
+        return False
+    more = losses - lowest
+    return bool(more.mean() > more.std() / math.sqrt(len(more)))
 
 
 def _validate(setup: Setup, state: State) -> Event:
-    """Look at the held-out images, and keep this version if it is the best yet."""
+    """Look at the held-out images, and keep this version unless an earlier one is clearly better.
+
+    Held-out images are few. Their count of right answers, and small differences of their loss, go up and down by luck; whoever picks
+    the luckiest check keeps a version that has learned too little. So the newest is kept until the images really speak against it.
+    """
     progress = state.progress
-    correct, loss = check(setup)
-    best = (correct, -loss) > (progress.best_correct, -progress.best_loss)
+    correct, losses = check(setup)
+    best = not clearly_worse(losses, state.lowest)
+    if not len(state.lowest) or losses.mean() < state.lowest.mean():
+        state.lowest = losses
     if best:
-        progress.best_correct, progress.best_loss, progress.best_step, progress.stale_checks = correct, loss, progress.step, 0
+        progress.best_step, progress.stale_checks = progress.step, 0
         state.keep_best()
     else:
         progress.stale_checks += 1
-    return Validation(progress.step, correct, len(setup.held_out), loss, best)
+    return Validation(progress.step, correct, len(setup.held_out), losses.mean().item(), best)
 
 
 def _smaller(setup: Setup, state: State, error: torch.OutOfMemoryError) -> Note:
@@ -191,7 +217,7 @@ def _smaller(setup: Setup, state: State, error: torch.OutOfMemoryError) -> Note:
 
 
 def train(setup: Setup, state: State, steps: int, control: Control) -> Generator[Event | Snapshot, None, bool]:
-    """Train up to `steps`; returns whether it ended before them (by a person, or because it stopped getting better).
+    """Train up to `steps`; returns whether it ended before them (by a person, or because it got worse).
 
     On return the trained tensors hold the version to keep: the best one where the recipe watches held-out images, else the last.
     """
@@ -230,7 +256,7 @@ def train(setup: Setup, state: State, steps: int, control: Control) -> Generator
                 if watches and not last and progress.stale_checks >= (config.patience or 0):
                     early = True
                     yield Note(
-                        f"Stopped at step {progress.step} of {steps}: no better for {progress.stale_checks} checks of the held-out images."
+                        f"Stopped at step {progress.step} of {steps}: worse for {progress.stale_checks} checks of the held-out images."
                     )
                     break
             if meter.save_due(SAVE_SECONDS):

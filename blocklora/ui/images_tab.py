@@ -134,7 +134,8 @@ class ImagesTab:
                 pending = Pending(project.id, stop.value, uploads)
                 break
             yield {self.stage: waiting("Looking at the pictures", done, total)}
-        if act.name == "add-files" and not pending.plan.skipped and pending.plan.n_images <= DIRECT:
+        worth_a_look = any(skipped.kind != "hidden" for skipped in pending.plan.skipped) or not pending.plan.n_images
+        if act.name == "add-files" and not worth_a_look and pending.plan.n_images <= DIRECT:
             yield self._out(project, *self._take_in(project, act, pending))
         else:
             yield {self.stage: imports.draw(self.plans.keep(pending), pending)}

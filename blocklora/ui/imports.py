@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from blocklora.errors import ImportRefused
 from blocklora.projects import intake
-from blocklora.projects.archives import open_archive, refuse_member, unpack
+from blocklora.projects.archives import MemberError, open_archive, refuse_member, unpack
 from blocklora.projects.limits import DEFAULT_LIMITS
+from blocklora.projects.names import shown
+from blocklora.projects.sources import Skipped
 from blocklora.ui import html
 from blocklora.ui.uploads import forget, scratch_folder, uploaded_file, uploaded_files
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from blocklora.ui.forms import Act
 
 KEPT = 20  # previews that wait for an answer, over all pages
-SHOWN = 300  # left-out files that a preview lists; the rest is counted
+SHOWN = 5000  # left-out files that a preview lists; the rest is counted
 
 
 @dataclass
@@ -107,23 +109,38 @@ def _table(project: Project, act: Act, local_mode: bool) -> tuple[Callable[[Prog
     base = scratch_folder("table-")
 
     def plan(progress: Progress) -> ImportPlan:
-        _unpack_as_named(archive, base)
-        return intake.plan_csv(project, table, base, local_mode=True, allowed_roots=[base], progress=progress)
+        left_out = _unpack_as_named(archive, base)
+        made = intake.plan_csv(project, table, base, local_mode=True, allowed_roots=[base], progress=progress)
+        made.skipped.extend(left_out)
+        return made
 
     return plan, [table, archive, base]
 
 
-def _unpack_as_named(path: Path, base: Path) -> None:
-    """Unpack a zip's safe members under their own names, because a table refers to them by name; the rest is left out."""
+def _unpack_as_named(path: Path, base: Path) -> list[Skipped]:
+    """Unpack a zip's safe members under their own names, because a table refers to them by name; returns those left out."""
+    left_out: list[Skipped] = []
     with open_archive(path) as archive:
-        members = [m for m in archive.infolist() if not m.is_dir() and refuse_member(m, DEFAULT_LIMITS) is None]
+        members = []
+        for member in archive.infolist():
+            refused = None if member.is_dir() else refuse_member(member, DEFAULT_LIMITS)
+            if refused is not None:
+                left_out.append(refused)
+            elif not member.is_dir():
+                members.append(member)
         if sum(m.file_size for m in members) > shutil.disk_usage(base).free // 2:
             raise ImportRefused("There is no room to unpack this zip.", "Free some space on the disk and try again.")
         for member in members:
             target = (base / member.filename.replace("\\", "/")).resolve()
-            if target.is_relative_to(base):
-                target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.is_relative_to(base):
+                left_out.append(Skipped(shown(member.filename), "unsafe: it would land outside its folder", "unsafe"))
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
                 unpack(archive, member, target, DEFAULT_LIMITS.image_bytes)
+            except MemberError as error:
+                left_out.append(Skipped(shown(member.filename), str(error), error.kind))
+    return left_out
 
 
 def _tree(project: Project, act: Act) -> tuple[Callable[[Progress], ImportPlan], list[Path]]:
@@ -170,7 +187,8 @@ def _left_out(plan: ImportPlan) -> str:
     if not plan.skipped:
         return ""
     kinds = "".join(html.badge(f"{count:,} {kind}", "warn") for kind, count in plan.skipped_counts.items())
-    rows = [(html.escape(s.name), html.escape(s.reason)) for s in plan.skipped[:SHOWN]]
+    listed = sorted(plan.skipped, key=lambda s: s.kind == "hidden")  # what systems put beside pictures comes last
+    rows = [(html.escape(s.name), html.escape(s.reason)) for s in listed[:SHOWN]]
     more = f'<p class="hint">and {len(plan.skipped) - SHOWN:,} more</p>' if len(plan.skipped) > SHOWN else ""
     table = html.table(("File", "Why"), rows)
     return html.card(

@@ -31,6 +31,15 @@ QUIET = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 
+# A camera that shows a moving picture, in a browser that has none.
+CAMERA = """navigator.mediaDevices.getUserMedia = async () => {
+  const canvas = Object.assign(document.createElement('canvas'), {width: 320, height: 240});
+  const pen = canvas.getContext('2d');
+  let turn = 0;
+  setInterval(() => { pen.fillStyle = `hsl(${turn++ % 360} 80% 50%)`; pen.fillRect(0, 0, 320, 240); }, 40);
+  return canvas.captureStream(25);
+};"""
+
 
 @dataclass
 class Server:

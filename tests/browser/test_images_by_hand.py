@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import JSHandle, Locator, Page, expect
-from studio_window import NARROW, Server, serving
+from studio_window import CAMERA, NARROW, Server, serving
 
 OpenPage = Callable[..., Page]
 EVIL = "<b onclick=alert(1)>rose</b>"
@@ -91,6 +93,13 @@ def picture(number: int, side: int = 120) -> bytes:
     return out.getvalue()
 
 
+def huge_png() -> bytes:
+    """A PNG of a few bytes that says it is 50,000 x 50,000."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    parts = (struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
 def test_pictures_dropped_on_a_card_and_beside_it(page: Page) -> None:
     new_project(page, "Dropping")
     add_class(page, "tulip")
@@ -109,6 +118,53 @@ def test_pictures_dropped_on_a_card_and_beside_it(page: Page) -> None:
     page.get_by_role("button", name="Back").click()
     expect(card(page, "rose")).to_contain_text("2 pictures")
     expect(page.locator("#rail li.current")).to_contain_text("5")
+
+
+def test_nothing_that_is_dropped_vanishes_without_a_word(page: Page, tmp_path: Path) -> None:
+    new_project(page, "Vanishing")
+    add_class(page, "tulip")
+    drop(page, card(page, "tulip"), [("a.png", 10), (".hidden.png", 60)])
+    expect(toast(page, "1 picture added, 1 left out")).to_be_visible()
+    archive = tmp_path / "more.zip"
+    with zipfile.ZipFile(archive, "w") as writer:
+        writer.writestr("rose/1.png", picture(1))
+    transfer = page.evaluate_handle(
+        """async ([bytes, draw]) => {
+          const transfer = await eval(draw)([["beside.png", 200]]);
+          transfer.items.add(new File([Uint8Array.from(bytes)], "more.zip", { type: "application/zip" }));
+          return transfer;
+        }""",
+        [list(archive.read_bytes()), DROP],
+    )
+    page.locator("article.new").dispatch_event("drop", {"dataTransfer": transfer})
+    expect(toast(page, "Not taken: beside.png")).to_be_visible()
+    expect(page.get_by_role("row", name="rose new 1")).to_be_visible()
+    page.get_by_role("button", name="Discard").click()
+
+
+def test_pictures_from_the_camera_and_the_clipboard(page: Page) -> None:
+    new_project(page, "Camera")
+    add_class(page, "hand")
+    page.evaluate(CAMERA)
+    card(page, "hand").get_by_role("button", name="Take pictures for hand").click()
+    dialog = page.get_by_role("dialog")
+    page.wait_for_function("document.querySelector('.dialog video')?.videoWidth > 0")
+    shutter = dialog.get_by_role("button", name="Take a picture; hold for a burst")
+    shutter.hover()
+    page.mouse.down()
+    expect(dialog.locator(".taken img").nth(2)).to_be_visible()
+    page.mouse.up()
+    expect(dialog.get_by_text(re.compile("^[0-9]+ pictures$"))).to_be_visible()
+    taken = dialog.locator(".taken img").count()
+    dialog.get_by_role("button", name="Add", exact=True).click()
+    expect(card(page, "hand")).to_contain_text(f"{taken} pictures")
+
+    transfer = page.evaluate_handle(DROP, [("pasted.png", 40)])
+    card(page, "hand").hover()
+    page.evaluate(
+        "clip => document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: clip, bubbles: true, cancelable: true}))", transfer
+    )
+    expect(card(page, "hand")).to_contain_text(f"{taken + 1} pictures")
 
 
 def test_names_change_in_place_and_refused_ones_go_back(page: Page) -> None:
@@ -196,20 +252,32 @@ def test_zip_is_shown_before_anything_is_added(page: Page, studio: Server, tmp_p
         writer.writestr("flowers/tulip/.hidden.png", picture(200))
         writer.writestr("flowers/tulip/broken.png", picture(201)[:90])
         writer.writestr("flowers/tulip/notes <i>.txt", b"words")
+        writer.writestr("flowers/tulip/nothing.png", b"")
+        writer.writestr("flowers/tulip/huge.png", huge_png())
+        writer.writestr("flowers/tulip/really-a-png.jpg", picture(203))
         writer.writestr("../outside.png", picture(202))
     choose_zip = page.get_by_role("menuitem", name="Zip with a folder for each class")
     page.get_by_role("button", name="import a zip, a folder or a table").click()
     choose(page, choose_zip, archive)
     expect(page.get_by_role("heading", name="Look before you add")).to_be_visible()
     expect(page.get_by_role("row", name="ro & se new 3")).to_be_visible()
-    for name in (".hidden.png", "broken.png", "notes <i>.txt", "../outside.png"):
-        expect(page.get_by_role("row").filter(has_text=name)).to_be_visible()
+    left_out = {
+        ".hidden.png": "hidden",
+        "broken.png": "damaged",
+        "notes <i>.txt": "not a picture",
+        "nothing.png": "0 bytes",
+        "huge.png": "50,000 x 50,000",
+        "../outside.png": "unsafe",
+        "really-a-png.jpg": "PNG",  # it is taken, and said to be something else than its name
+    }
+    for name, reason in left_out.items():
+        expect(page.get_by_role("row").filter(has_text=name)).to_contain_text(reason)
     page.get_by_role("button", name="Discard").click()
     expect(page.get_by_text("Start with a few pictures of each thing")).to_be_visible()
     page.get_by_role("button", name="import a zip, a folder or a table").click()
     choose(page, choose_zip, archive)
-    page.get_by_role("button", name="Add 6 pictures").click()
-    expect(card(page, "tulip")).to_contain_text("3 pictures")
+    page.get_by_role("button", name="Add 7 pictures").click()
+    expect(card(page, "tulip")).to_contain_text("4 pictures")
     expect(card(page, "ro & se")).to_contain_text("3 pictures")
     assert not (studio.home.parent / "outside.png").exists()
 

@@ -12,7 +12,7 @@ import pytest
 import tour
 from PIL import Image
 from playwright.sync_api import Page, expect
-from studio_window import NARROW, ROOT, SAMPLE, Server, serving
+from studio_window import CAMERA, NARROW, ROOT, SAMPLE, Server, serving
 
 sys.path.insert(0, str(ROOT / "tests" / "ui"))
 from tab_parts import Bench, finish, make_bench, new_run, publish, train_some
@@ -23,14 +23,6 @@ from blocklora.projects.library import Library
 from blocklora.speeds import Speed, remember
 
 OpenPage = Callable[..., Page]
-# A camera that shows a moving picture, in a browser that has none.
-CAMERA = """navigator.mediaDevices.getUserMedia = async () => {
-  const canvas = Object.assign(document.createElement('canvas'), {width: 320, height: 240});
-  const pen = canvas.getContext('2d');
-  let turn = 0;
-  setInterval(() => { pen.fillStyle = `hsl(${turn++ % 360} 80% 50%)`; pen.fillRect(0, 0, 320, 240); }, 40);
-  return canvas.captureStream(25);
-};"""
 
 
 @pytest.fixture

@@ -87,7 +87,8 @@ def test_a_worker_leaves_adapter_result_and_events(make_tiny_run: Callable, tiny
     assert result is not None
     assert result["held_out"]["n"] == 6  # 3 classes x 8, a fifth of each rounded: 2 a class
     assert sum(map(sum, result["held_out"]["confusion"])) == 6
-    assert result["held_out"]["correct"] >= result["frozen"]["correct"]  # the best check includes the start
+    best = [s.event for s in run.events()[0] if isinstance(s.event, Validation) and s.event.best][-1]
+    assert result["best_step"] == best.step and result["held_out"]["correct"] == best.correct
     tensors = load_file(run.adapter_path)
     assert tensors["class_weights"].shape == (3, 32)
     assert torch.allclose(tensors["class_weights"].norm(dim=1), torch.ones(3), atol=1e-5)
@@ -195,6 +196,22 @@ def test_stop_before_the_first_step_ends_the_run(make_tiny_run: Callable, tiny_h
     status = runs.status(run.path)
     assert status.state == "cancelled" and Step not in types(run)
     wait_for(lambda: not run.alive(), "the process to be gone")
+
+
+def test_the_newest_version_is_kept_unless_held_out_images_speak_against_it(
+    make_tiny_run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from blocklora.training import loop
+
+    base = torch.tensor([1.0, 2.0, 3.0, 0.5, 1.5, 2.5])
+    noise = torch.tensor([0.4, -0.3, 0.3, -0.4, 0.35, -0.3])
+    script = iter([base, base - 0.3, base - 0.3 + noise, base, base + 0.1, base + 0.2])  # better, luck, then clearly worse
+    monkeypatch.setattr(loop, "check", lambda setup: (3, next(script)))
+    setup = ready(make_tiny_run(steps=100, checks=50, patience=3))
+    state = start_state(setup)
+    items, early = drain(train(setup, state, 100, Control()))
+    assert [item.best for item in items if isinstance(item, Validation)] == [True, True, True, False, False, False]
+    assert early is True and state.progress.best_step == 4 and state.progress.step == 10
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch(make_tiny_run: Callable) -> None:

@@ -164,8 +164,10 @@ def test_table_and_zip_stay_inside(tab: ImagesTab, own_project: Project, uploads
     with zipfile.ZipFile(archive, "w") as writer:
         writer.write(pictures[0], "a.png")
         writer.write(pictures[1], "../../outside.png")
+        writer.writestr("empty.png", b"")
     shown = press(tab, "import-csv", file=str(table), archive=str(archive))
-    assert "outside.png" in shown[STAGE]
+    assert "unsafe: " in shown[STAGE] and "outside.png" in shown[STAGE]
+    assert "empty.png" in shown[STAGE] and "empty file (0 bytes)" in shown[STAGE]
     press(tab, "accept", token=token_in(shown[STAGE]))
     assert [(info.name, info.count) for info in own_project.classes()] == [("yes", 1)]
     assert not (uploads.parent.parent / "outside.png").exists()

@@ -1,6 +1,7 @@
 /* Files on their way to the server: chosen, dropped or pasted, sent in portions, with a bar that shows how far. */
 (() => {
   const PORTION = 40; // files a request; the server takes at most 1,000
+  const MOST = 20000; // files of one drop, as many as one import may have
 
   /** Let the person choose files; an empty list when they chose none. */
   function pick({ accept = "image/*,.heic,.heif,.avif", multiple = true } = {}) {
@@ -63,13 +64,14 @@
     };
   }
 
-  /** Files of a drop, folders walked: [{file, folder}], `folder` being the name of the innermost folder ("" at the top). */
+  /** Files of a drop, folders walked: [{file, folder}], `folder` being the name of the innermost folder ("" at the top).
+   *  More than MOST are refused as a whole (the person is told): a part of a folder would look like all of it. */
   async function dropped(transfer) {
     const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
     if (!entries.length) return [...transfer.files].map((file) => ({ file, folder: "" }));
     const found = [];
     const walk = async (entry, folder) => {
-      if (found.length > 20000) return;
+      if (found.length > MOST) return;
       if (entry.isFile) {
         found.push({ file: await new Promise((resolve, reject) => entry.file(resolve, reject)), folder });
         return;
@@ -82,7 +84,9 @@
       }
     };
     for (const entry of entries) await walk(entry, "");
-    return found;
+    if (found.length <= MOST) return found;
+    studio.toast(`This drop holds more than ${MOST.toLocaleString("en")} files. Drop its folders one after the other.`, "danger");
+    return [];
   }
 
   Object.assign(studio, { pick, upload, dropped });

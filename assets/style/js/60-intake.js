@@ -21,21 +21,29 @@
 
   /** Files for a class that is known ({id}), to be asked for (null), or said by the files themselves (zip, table, folders). */
   async function take(entries, target) {
-    const files = entries.map((entry) => entry.file).filter((file) => !/^(\.|Thumbs\.db$|desktop\.ini$)/i.test(file.name));
+    const files = entries.map((entry) => entry.file);
     if (!files.length) return;
     const table = files.find(isTable);
     const archive = files.find(isZip);
+    if (table || archive) sayLeft(files.filter((file) => file !== table && file !== archive), table || archive);
     if (table) return takeTable(table, archive);
     if (archive) {
       const [path] = await studio.upload([archive]);
       if (path) send("images", "import-zip", { file: path });
       return;
     }
-    const kept = entries.filter((entry) => files.includes(entry.file));
-    if (!target && kept.every((entry) => entry.folder)) return takeTree(kept);
+    // Hidden files go along: the preview names them, like everything else that is left out.
+    if (!target && entries.every((entry) => entry.folder)) return takeTree(entries);
     const answer = target || (await chooseClass("Which class is this?", files.length === 1 ? files[0].name : `${files.length} files`));
     if (!answer) return;
     await addTo(files, answer.id ? answer : answer.create ? { name: answer.create } : { id: answer.value });
+  }
+
+  /** A zip or a table is imported by itself; what was dropped beside it is not taken, and the person is told. */
+  function sayLeft(files, taken) {
+    if (!files.length) return;
+    const names = files.slice(0, 3).map((file) => file.name).join(", ") + (files.length > 3 ? ` and ${files.length - 3} more` : "");
+    studio.toast(`${taken.name} is imported by itself. Not taken: ${names}. Drop them again afterwards.`, "warn");
   }
 
   async function takeTree(entries) {
