@@ -14,12 +14,11 @@ from rich.progress import track
 from blocklora.errors import ImageError, ModelFileError
 from blocklora.files import write_atomic
 from blocklora.projects.folders import read_class_folders
+from blocklora.projects.formats import PICTURE_EXTENSIONS
 from blocklora.services.predicting import FileAnswer, predict_files
 from blocklora.services.tables import to_csv
 from blocklora.training.metrics import confusion, per_class, wilson
 from exporters import open_model
-
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif"}
 
 
 def export(args: argparse.Namespace) -> int:
@@ -45,13 +44,13 @@ def _pictures(arguments: list[str]) -> list[Path]:
     for argument in arguments:
         path = Path(argument).expanduser()
         if path.is_dir():
-            found.extend(sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES and p.is_file()))
+            found.extend(sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_EXTENSIONS and p.is_file()))
         elif path.is_file():
             found.append(path)
         else:
             raise ImageError(f"{argument} is neither a picture nor a folder.", "Name files or folders on this machine.")
     if not found:
-        raise ImageError("there are no pictures in " + ", ".join(arguments) + ".", f"Read: {', '.join(sorted(PICTURES))}.")
+        raise ImageError("there are no pictures in " + ", ".join(arguments) + ".", f"Read: {', '.join(sorted(PICTURE_EXTENSIONS))}.")
     return found
 
 
@@ -94,7 +93,7 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Measure an ONNX file on a folder of class folders."""
+    """Measure an ONNX file on a folder of class folders; exit 1 when some pictures could not be read (the others are measured)."""
     import numpy as np
 
     dataset, skipped = read_class_folders(Path(args.folder).expanduser(), keep_duplicates=True)
@@ -116,11 +115,13 @@ def evaluate(args: argparse.Namespace) -> int:
     table = confusion(np.array(truth, dtype=np.int64), np.array(guesses, dtype=np.int64), len(labels))
     n, correct = len(truth), int(np.trace(table))
     rows = [row for row in per_class(table, labels) if row["n"]]
+    unread = len(dataset.items) - n
     if args.json:
-        print(json.dumps({"top1": correct / n if n else None, "n": n, "correct": correct, "per_class": rows}, ensure_ascii=False))
-        return 0
+        found = {"top1": correct / n if n else None, "n": n, "correct": correct, "unread": unread, "per_class": rows}
+        print(json.dumps(found, ensure_ascii=False))
+        return 1 if unread else 0
     low, high = wilson(correct, n)
     print(f"top-1 {correct / max(1, n):.1%} ({correct} of {n}; 95 % interval {low:.0%} to {high:.0%})")
     for row in rows:
         print(f"  {row['name']}: {row['correct']} of {row['n']}")
-    return 0
+    return 1 if unread else 0

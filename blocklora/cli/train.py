@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -17,6 +18,7 @@ from blocklora.errors import JobError
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.presets import preset_config
 from blocklora.services.runs import RunRequest, check_dataset, make_run, shots_of, split_of
+from blocklora.services.studio import Studio
 
 
 def _adapter(args: argparse.Namespace) -> AdapterConfig:
@@ -49,34 +51,38 @@ def run(args: argparse.Namespace) -> int:
         else:
             service.resume(out)
         return _report(service, out, args.json)
-    work_dir = out / "input"
+    unpacked = (out / "input", out / "test-input")
+    try:
+        made = _make(service, args, out, *unpacked)
+    except BaseException:
+        for folder in unpacked:
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            out.rmdir()  # where nothing else is in it
+        raise
+    service.run_service.launch(made)
+    return _report(service, out, args.json)
+
+
+def _make(service: Studio, args: argparse.Namespace, out: Path, work_dir: Path, test_dir: Path) -> RunFolder:
+    """The folder of a run that is ready for its worker; zips are unpacked into the two folders."""
     dataset, skipped = read_data(service, args.data, work_dir)
     for entry in skipped:
         print(f"left out: {entry.name}: {entry.reason}", file=sys.stderr)
     check_dataset(dataset)
     test = None
     if args.test:
-        found, left_out = read_data(service, args.test, out / "test-input", keep_duplicates=True)
+        found, left_out = read_data(service, args.test, test_dir, keep_duplicates=True)
         test = with_labels_of(found, dataset.class_names)
         for entry in left_out:
             print(f"left out of the test folder: {entry.name}: {entry.reason}", file=sys.stderr)
     config = _config(args, 1)
     parts = split_of(dataset, config)
     config = _config(args, shots_of(dataset, parts))
-    request = RunRequest(args.backbone, config, _adapter(args), test=test)
-    try:
-        made = make_run(out, service.home, dataset, parts, request)
-    except BaseException:
-        shutil.rmtree(work_dir, ignore_errors=True)
-        raise
-    service.run_service.launch(made)
-    return _report(service, out, args.json)
+    return make_run(out, service.home, dataset, parts, RunRequest(args.backbone, config, _adapter(args), test=test))
 
 
-def _report(service: object, out: Path, as_json: bool) -> int:
-    from blocklora.services.studio import Studio
-
-    assert isinstance(service, Studio)
+def _report(service: Studio, out: Path, as_json: bool) -> int:
     status = follow(service.run_service, out, quiet=as_json or not sys.stderr.isatty())
     result = RunFolder(out).result() or {}
     for note in status.notes:

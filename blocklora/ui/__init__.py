@@ -10,7 +10,6 @@ tab, makes its components, wires their events, and returns a `Refresh(show, outp
     ctx.studio                 the services; the only thing that does anything
     ctx.open_project(values)   the open project, in a handler (raises a StudioError where none is open)
     ctx.notice                 the output that shows toasts: {ctx.notice: forms.notice("Saved.")}
-    ctx.timer                  ticks every 1.5 s: ctx.on(ctx.timer.tick, handler, outputs=[...], trigger_mode="once")
     ctx.downloads.offer(path, filename)   an address for <a href download> of a file that the product made
     ctx.on(trigger, handler, inputs=[...], outputs=[...])       handler(values) -> {component: new value}
     ctx.on_act(element, handler, inputs=[...], outputs=[...])   handler(act, values) -> {component: new value}
@@ -19,8 +18,9 @@ tab, makes its components, wires their events, and returns a `Refresh(show, outp
 
 Handlers take values keyed by component, make one frozen form of them, call a service, and return only what changed. They
 may be generators (each result is shown as it comes). A StudioError becomes a toast with its advice, anything else goes to
-logs/studio.log with its traceback; no handler catches errors itself. A tick's StudioError is not shown (nobody asked), and an
-empty dict means that nothing changed. Long work is `steps.follow(work)`, which yields (done, total) while it goes on.
+logs/studio.log with its traceback; no handler catches errors itself. An
+empty dict means that nothing changed. What moves by itself is `Refresh.tick`, asked every 1.5 s while the page is visible; a
+StudioError of it is not shown, since nobody asked. Long work is `steps.follow(work)`, which yields (done, total) while it goes on.
 
 All handlers are private to the page; the one documented call for programs is wired with api_visibility="public", api_name="predict".
 

@@ -96,8 +96,7 @@ def build(ctx: Context) -> Refresh:
     room = forms.stage("export")
     tab = ExportTab(ctx, room)
     ctx.on_act(room, tab.answer, outputs=[room], trigger_mode="once")
-    ctx.on(ctx.timer.tick, tab.tick, outputs=[room], trigger_mode="once")
-    return Refresh(tab.show, [room])
+    return Refresh(tab.show, [room], tab.tick, moves=(room,))
 
 
 TAB = Tab("export", "Export", build)

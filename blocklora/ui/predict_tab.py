@@ -225,9 +225,8 @@ def build(ctx: Context) -> Refresh:
     ctx.on_act(frame, tab.pictures, outputs=[one, many], trigger_mode="multiple")
     ctx.on_act(one, tab.answer, outputs=[one, frame, ctx.rail], trigger_mode="multiple", concurrency_limit=2)
     ctx.on_act(many, tab.lines, outputs=[many], trigger_mode="multiple")
-    ctx.on(ctx.timer.tick, tab.tick, inputs=[frame], outputs=[frame, one, many], trigger_mode="once")
     predict_api.add(ctx.studio)
-    return Refresh(tab.show, [frame, one, many])
+    return Refresh(tab.show, [frame, one, many], tab.tick, moves=(frame, one, many), reads=(frame,))
 
 
 TAB = Tab("predict", "Predict", build)

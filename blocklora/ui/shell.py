@@ -46,7 +46,7 @@ def build(studio: Studio, downloads: Downloads, local: bool = True) -> gr.Blocks
             with gr.Column(elem_id="side-foot", min_width=0):
                 pill_html = forms.stage("pill", elem_id="pill")
                 device_html = gr.HTML(elem_id="device", apply_default_css=False)
-        ctx = Context(studio, downloads, project, rail_html, notice, timer, local)
+        ctx = Context(studio, downloads, project, rail_html, notice, local)
         rail = Rail(ctx)
         with gr.Column(elem_id="main", min_width=0), gr.Tabs(elem_id="tabs", selected=known[0].key) as tab_bar:
             built = [_build_tab(tab, ctx) for tab in known]
@@ -57,8 +57,14 @@ def build(studio: Studio, downloads: Downloads, local: bool = True) -> gr.Blocks
             drawn = pill.draw(ctx.maybe_project(chosen))
             return {project: chosen, tab_bar: gr.Tabs(selected=selected), pill_html: drawn, device_html: device(studio)} | rail.show(chosen)
 
+        ticking = [refresh for refresh, _ in built if refresh.tick is not None]
+
         def tick(values: dict[Any, Any]) -> dict[Any, Any]:
-            return {pill_html: pill.draw(ctx.maybe_project(values[project]))}
+            drawn = {pill_html: pill.draw(ctx.maybe_project(values[project]))}
+            for refresh in ticking:
+                assert refresh.tick is not None
+                drawn |= refresh.tick(values)
+            return drawn
 
         forms.wire(
             blocks.load,
@@ -69,7 +75,9 @@ def build(studio: Studio, downloads: Downloads, local: bool = True) -> gr.Blocks
             js=WHERE,
         )
         forms.wire_act(rail_html, rail.answer, toast=notice, inputs=[project], outputs=[rail_html, project])
-        ctx.on(timer.tick, tick, outputs=[pill_html], trigger_mode="once")
+        reads = [component for refresh in ticking for component in refresh.reads]
+        moved = [pill_html, *(component for refresh in ticking for component in refresh.moves)]
+        ctx.on(timer.tick, tick, inputs=reads, outputs=moved, trigger_mode="once")
         for (refresh, item), tab in zip(built, known, strict=True):
             handler = refresher(ctx, refresh)
             ctx.on(project.change, handler, outputs=refresh.outputs)

@@ -25,9 +25,8 @@ class Context:
     """What every tab works with.
 
     `project` holds the open project's id in the browser itself, so it survives a restart of this server; handlers take
-    it as an input and turn it into a project by `open_project`. `notice` shows toasts, `timer` ticks while the page is
-    visible, `rail` is the sidebar's list (an output where counts of projects change). `local` says that only this machine can
-    reach the window, so paths that are typed are the person's own.
+    it as an input and turn it into a project by `open_project`. `notice` shows toasts, `rail` is the sidebar's list (an output where
+    counts of projects change). `local` says that only this machine can reach the window, so paths that are typed are the person's own.
     """
 
     studio: Studio
@@ -35,7 +34,6 @@ class Context:
     project: gr.Textbox
     rail: gr.HTML
     notice: gr.HTML
-    timer: gr.Timer
     local: bool
 
     def open_project(self, values: dict[Any, Any]) -> Project:
@@ -68,10 +66,17 @@ class Context:
 
 @dataclass(frozen=True)
 class Refresh:
-    """How a tab is brought up to date: `show(project)` gives new values for `outputs`; the project is None while none is open."""
+    """How a tab is brought up to date.
+
+    `show(project)` gives new values for `outputs`; the project is None while none is open. `tick(values)` gives what has moved by
+    itself, in the components `moves`, from the values of `reads`; all tabs share one event for it, since each would cost a request.
+    """
 
     show: Callable[[Project | None], dict[Any, Any]]
     outputs: list[Any]
+    tick: Callable[[dict[Any, Any]], dict[Any, Any]] | None = None
+    moves: tuple[Any, ...] = ()
+    reads: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -186,8 +186,7 @@ def build(ctx: Context) -> Refresh:
     ctx.on_act(now, tab.answer, outputs=[now, go], trigger_mode="multiple")
     ctx.on_act(form, tab.draft, outputs=[form, go], trigger_mode="always_last")
     ctx.on_act(go, tab.start, outputs=[now, go], trigger_mode="once")
-    ctx.on(ctx.timer.tick, tab.tick, outputs=[now, go], trigger_mode="once")
-    return Refresh(tab.show, [now, form, go])
+    return Refresh(tab.show, [now, form, go], tab.tick, moves=(now, go))
 
 
 TAB = Tab("train", "Train", build)

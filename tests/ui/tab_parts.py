@@ -102,7 +102,7 @@ def make_bench(home: Path, pictures: Path | None, root: Path) -> Bench:
     project = studio.library.create("Colours & <shapes>" if pictures is not None else "Empty")
     if pictures is not None:
         intake.accept(project, intake.plan_folder(project, pictures, local_mode=True, allowed_roots=[root]))
-    rooms = {name: cast(Any, name) for name in ("project", "rail", "notice", "timer")}
+    rooms = {name: cast(Any, name) for name in ("project", "rail", "notice")}
     ctx = Context(studio, Downloads(), **rooms, local=True)
     return Bench(ctx, launcher, project)
 
