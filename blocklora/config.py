@@ -134,7 +134,9 @@ def from_dict(kind: type[ConfigT], values: dict[str, Any]) -> ConfigT:
     known = {spec.name for spec in dataclasses.fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise ConfigError(f"unknown setting {', '.join(unknown)}; known: {', '.join(sorted(known))}.")
+        raise ConfigError(
+            f"unknown setting {', '.join(unknown)}; known: {', '.join(sorted(known))}.", "Remove it, or use the version that wrote it."
+        )
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return kind(**plain)
 

@@ -32,7 +32,9 @@ class Head(nn.Module):
         super().__init__()
         if class_weights.ndim != 2 or class_weights.shape[0] < 2:
             found = tuple(class_weights.shape)
-            raise ExportError(f"the class weights have the shape {found}; needed: (classes, dimensions), two classes at least.")
+            raise ExportError(
+                f"the class weights have the shape {found}; needed: (classes, dimensions), two classes at least.", "Train this run again."
+            )
         if not torch.isfinite(class_weights).all():
             raise ExportError("the class weights hold a value that is not a number.", "Train this run again.")
         if not (logit_scale > 0 and temperature > 0):

@@ -54,7 +54,7 @@ def follow(runs: Runs, path: Path, quiet: bool) -> RunStatus:
                 interrupts += 1
                 (runs.stop if interrupts == 1 else runs.cancel)(path)
     if status.state == "cancelled":
-        raise TrainingError("the run was cancelled.")
+        raise TrainingError("the run was cancelled.", "Start it again in another folder when you like.")
     if status.state == "failed":
         tail = f"\n{status.log_tail}" if status.log_tail else ""
         raise TrainingError(status.reason, status.advice + tail)

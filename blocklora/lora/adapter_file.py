@@ -100,7 +100,9 @@ def load_adapter(path: Path) -> tuple[dict[str, torch.Tensor], AdapterMeta]:
     if not path.is_file():
         raise AdapterError(f"There is no adapter file at {path}.", "Choose a run that has finished.")
     if path.stat().st_size > MAX_BYTES:
-        raise AdapterError(f"{path.name} has {path.stat().st_size:,} bytes; an adapter file has at most {MAX_BYTES:,}.")
+        raise AdapterError(
+            f"{path.name} has {path.stat().st_size:,} bytes; an adapter file has at most {MAX_BYTES:,}.", "Choose an adapter file."
+        )
     data = path.read_bytes()
     meta = _read_meta(data, path)
     try:

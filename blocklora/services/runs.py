@@ -139,7 +139,7 @@ class Runs:
             JobError: a worker is alive.
         """
         if run.alive():
-            raise JobError("this run is already going on.")
+            raise JobError("this run is already going on.", "Wait for it, or stop it.")
         run.clear_request()
         self._launcher.launch(module, run)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 PUBLIC_CALLS = ("predict",)
 
@@ -114,8 +114,6 @@ def known_route(path: str) -> bool:
     if not inner.startswith("gradio_api/"):
         return False
     call = inner.removeprefix("gradio_api/")
-    if call.startswith("file="):
-        return "://" not in unquote(call) and "file=//" not in call
     by_name = call.split("/")[:2]
     return call in API or call.startswith(API_FOLDERS) or by_name in [["call", name] for name in PUBLIC_CALLS]
 

@@ -75,7 +75,7 @@ def parse(argv: Sequence[str] | None, program: str = "app.py") -> Options:
             "Add --auth user:password, or leave --host away to stay on this machine.",
         )
     if given.port is not None and not 0 <= given.port <= 65535:
-        raise ConfigError(f"{given.port} is not a port; allowed: 0 to 65535.")
+        raise ConfigError(f"{given.port} is not a port; allowed: 0 to 65535.", "Choose another with --port.")
     home = (given.home or default_home()).expanduser().absolute()
     return Options(given.host, given.port, home, not given.no_browser, (user, password) if given.auth else None)
 

@@ -69,7 +69,7 @@ def test_routes_of_the_window(path: str) -> None:
     "path",
     [
         *("/gradio_api/proxy=https://x.hf.space/", "/gradio_api/runs", "/gradio_api/vibe-code/", "/monitoring", "/docs", "/openapi.json"),
-        *("/gradio_api/file=https://evil.example/x", "/gradio_api/file=https%3A%2F%2Fevil.example", "/gradio_api/run/predict"),
+        *("/gradio_api/file=https://evil.example/x", "/gradio_api/file=/tmp/a.png", "/gradio_api/run/predict"),
         *("/gradio_api/call/other", "/gradio_api/component_server", "/gradio_api/deep_link", "/gradio_api/dev/reload", "/app.py"),
     ],
 )
@@ -135,7 +135,15 @@ def test_files_of_the_machine_are_not_served(window: Served, path: str) -> None:
 
 def test_own_code_and_data_are_not_served(window: Served, project: Project) -> None:
     for path in (Path(server.__file__), project.path / "project.sqlite", window.home / "logs" / "studio.log"):
-        assert window.get(f"/gradio_api/file={path}").status_code == 403
+        assert window.get(f"/gradio_api/file={path}").status_code == 404
+
+
+def test_uploads_are_never_served_as_they_came(window: Served) -> None:
+    """An original may hold anything; what a browser sees of a picture is a copy made by the studio."""
+    sent = httpx.post(f"{window.url}/gradio_api/upload", files={"files": ("a.svg", b"<svg/>")}, headers={"origin": window.url})
+    (path,) = sent.json()
+    assert Path(path).read_bytes() == b"<svg/>"
+    assert window.get(f"/gradio_api/file={path}").status_code == 404
 
 
 def test_calls_with_addresses_or_paths_are_refused(window: Served) -> None:
@@ -227,7 +235,7 @@ def test_downloads_are_only_what_was_offered(window: Served) -> None:
 
 
 def test_password_guards_everything_but_the_look(locked_window: Served) -> None:
-    for path in ("/config", "/gradio_api/file=x", "/gradio_api/info", "/media/a/thumb/b", "/download/a/b"):
+    for path in ("/config", "/gradio_api/info", "/media/a/thumb/b", "/download/a/b"):
         assert locked_window.get(path).status_code == 401, path
     assert locked_window.post("/gradio_api/queue/join", {"data": []}, origin=locked_window.url).status_code == 401
     assert locked_window.get("/studio/studio.css").status_code == 200
