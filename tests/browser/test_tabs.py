@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from tab_parts import Bench, finish, make_bench, new_run, publish, train_some
 from tiny_model import export_tiny_model
 
 from blocklora.jobs import events as said
+from blocklora.jobs.liveness import beat
+from blocklora.jobs.turns import Turns
 from blocklora.projects.library import Library
 from blocklora.speeds import Speed, remember
 
@@ -85,6 +88,26 @@ def test_what_is_typed_and_opened_stays_while_a_run_goes_on(bench: Bench, window
     expect(tour.run_card(page)).to_contain_text("Stopping; the best version so far is kept")
     expect(tour.run_card(second)).to_contain_text("Stopping; the best version so far is kept")
     assert run.requested() == "stop"
+
+
+def test_waiting_runs_change_places(bench: Bench, window: Server, open_page: OpenPage) -> None:
+    first, second, third = (new_run(bench, f"2026010{day}-000000-quick") for day in (1, 2, 3))
+    turns = Turns(bench.studio.home, "cpu")
+    slots = []
+    for run in (first, second, third):
+        beat(run.heartbeat_path, os.getpid())  # this process stands in for their workers
+        turns.enter(run)
+        run.writer()(said.Queued("cpu"))
+        slots += [slot] if run is first and (slot := turns.take(first, give_up=lambda: False)) else []
+    train_some(first)
+    page = open_tab(open_page, window, "train")
+    rows = page.locator(".queue li").filter(has=page.get_by_role("button", name="Earlier"))
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text(second.name)
+    rows.last.get_by_role("button", name="Earlier").click()
+    expect(rows.first).to_contain_text(third.name)
+    assert turns.waiting() == [third.path, second.path]
+    slots[0].release()
 
 
 def test_recipes_are_chosen_by_keyboard_and_another_project_has_its_own(bench: Bench, window: Server, open_page: OpenPage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import tour
 from PIL import Image
 from playwright.sync_api import Page, expect
 from studio_window import NARROW, SAMPLE, Server, serving
+
+from blocklora.jobs.liveness import process_of
+from blocklora.jobs.run_folder import RunFolder
 
 OpenPage = Callable[..., Page]
 UNSEEN = sorted((SAMPLE / "unseen").glob("*/*.jpg"))
@@ -86,3 +90,22 @@ def test_training_outlives_the_window_and_the_server(tmp_path: Path, open_page: 
         assert tour.right_of(again)[1] >= 4
         again.close()
         assert not second.foreign()
+
+
+def test_killed_worker_goes_on_from_the_window(server: Server, open_page: OpenPage) -> None:
+    page = open_page(server.url)
+    tour.take_sample(page)
+    tour.start_training(page, "Quick")
+    tour.wait_for_progress(page)
+    (run,) = (RunFolder(path.parent) for path in server.home.glob("projects/*/runs/*/spec.json"))
+    worker = process_of(run.heartbeat_path)
+    assert worker is not None
+    worker.kill()
+    expect(tour.run_card(page)).to_contain_text("it was killed, or the machine went down")
+    page.get_by_role("button", name=re.compile("^(Resume|Try again)$")).click()
+    expect(tour.run_card(page)).not_to_contain_text("it was killed")
+    tour.wait_for_progress(page)
+    page.get_by_role("button", name="Stop and keep best").click()
+    tour.wait_for_training(page, minutes=15)
+    page.get_by_role("button", name="See the results").click()
+    assert tour.right_of(page)[1] >= 4
