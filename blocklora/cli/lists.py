@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -30,6 +31,13 @@ def backbones(args: argparse.Namespace) -> int:
 
 
 def projects(args: argparse.Namespace) -> int:
-    """List the projects in the data home."""
-    rows = [dataclasses.asdict(info) for info in studio().library.list()]
+    """List the projects in the data home, or its trash; first add or restore one where asked to."""
+    library = studio().library
+    if args.trash:
+        return _print([dataclasses.asdict(entry) for entry in library.trashed()], ("id", "name", "trashed"), args.json)
+    if args.add:
+        library.add_folder(Path(args.add).expanduser())
+    if args.restore:
+        library.restore(args.restore)
+    rows = [dataclasses.asdict(info) for info in library.list()]
     return _print(rows, ("id", "name", "n_classes", "n_images", "path"), args.json)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from blocklora import __version__
-from blocklora.config import CLASS_WEIGHTS, DEVICES, PRESETS
+from blocklora.config import CLASS_WEIGHTS, DEVICES, PRECISIONS, PRESETS, SCALINGS, TARGETS, TOWERS
 from blocklora.errors import StudioError
 from blocklora.presets import BUILTIN
 
@@ -32,10 +32,17 @@ def _train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--rank", type=int, metavar="R", help="rank of the update (default 2)")
     parser.add_argument("--blocks", type=int, metavar="N", help="up-projections that share one down-projection (default 2)")
     parser.add_argument("--alpha", type=float, metavar="A", help="strength of the update (default 1)")
+    parser.add_argument("--scaling", choices=SCALINGS, help="alpha / sqrt(rank) or alpha / rank (default sqrt)")
+    parser.add_argument("--dropout", type=float, metavar="P", help="share of the adapter's inputs dropped in training (default 0.25)")
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, help="adapted projections (default q k v)")
+    parser.add_argument("--towers", nargs="+", choices=TOWERS, help="adapted towers (default both)")
     parser.add_argument("--last-layers", type=int, metavar="K", help="adapt only the last K layers (default: all)")
     parser.add_argument("--template", action="append", metavar="T", help="prompt with {} for the class name; may be given several times")
     parser.add_argument("--class-weights", choices=CLASS_WEIGHTS, help="where class weights come from (default: by preset)")
     parser.add_argument("--steps", type=int, metavar="S", help="number of steps (default: by preset)")
+    parser.add_argument("--batch-size", type=int, metavar="B", help="images in a step (default 32)")
+    parser.add_argument("--learning-rate", type=float, metavar="LR", help="peak step size of AdamW (default: by preset)")
+    parser.add_argument("--precision", choices=PRECISIONS, help="number format of the forward pass (default: auto)")
     parser.add_argument("--held-out", type=float, metavar="SHARE", help="share of the images kept to measure with (default 0.2)")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--device", choices=DEVICES, default="auto")
@@ -91,6 +98,11 @@ def build() -> argparse.ArgumentParser:
         listing = commands.add_parser(name, help=words)
         listing.add_argument("--json", action="store_true")
         listing.set_defaults(action=name)
+        if name == "projects":
+            one = listing.add_mutually_exclusive_group()
+            one.add_argument("--add", metavar="FOLDER", help="copy a project's folder into the data home, then list")
+            one.add_argument("--trash", action="store_true", help="list what is in the trash instead")
+            one.add_argument("--restore", metavar="ID", help="take a project out of the trash, then list")
     for name, words in (("serve", "open the window (same as app.py)"), ("pretrain", "train the built-in backbone from its recipe")):
         commands.add_parser(name, help=words, add_help=False).set_defaults(action=name)
     return parser

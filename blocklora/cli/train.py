@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from blocklora.cli.compose import studio
 from blocklora.cli.data import read_data, with_labels_of
@@ -22,8 +23,13 @@ from blocklora.services.studio import Studio
 
 
 def _adapter(args: argparse.Namespace) -> AdapterConfig:
-    given = {"rank": args.rank, "blocks": args.blocks, "alpha": args.alpha, "last_layers": args.last_layers}
-    return dataclasses.replace(AdapterConfig(), **{k: v for k, v in given.items() if v is not None})
+    names = ("rank", "blocks", "alpha", "scaling", "dropout", "targets", "towers", "last_layers")
+    given: dict[str, Any] = {}
+    for name in names:
+        value = getattr(args, name)
+        if value is not None:
+            given[name] = tuple(value) if isinstance(value, list) else value
+    return dataclasses.replace(AdapterConfig(), **given)
 
 
 def _config(args: argparse.Namespace, shots: int) -> TrainingConfig:
@@ -31,6 +37,9 @@ def _config(args: argparse.Namespace, shots: int) -> TrainingConfig:
         "device": args.device,
         "templates": tuple(args.template) if args.template else None,
         "steps": args.steps,
+        "batch_size": args.batch_size,
+        "learning_rate": args.learning_rate,
+        "precision": args.precision,
         "held_out": args.held_out,
         "class_weights": args.class_weights,
     }

@@ -94,7 +94,8 @@ def make_run(path: Path, home: Path, dataset: Dataset, parts: Split, request: Ru
         raise JobError(f"{path} already holds a run.", "Name another folder, or delete that one.")
     path.mkdir(parents=True, exist_ok=True)
     test = None if request.test is None else request.test.to_dict()
-    write_json(run.dataset_path, {"dataset": dataset.to_dict(), "train": list(parts.train), "held_out": list(parts.held_out), "test": test})
+    split_values = {"train": list(parts.train), "held_out": list(parts.held_out), "divided": parts.divided}
+    write_json(run.dataset_path, {"dataset": dataset.to_dict(), **split_values, "test": test})
     spec = RunSpec(
         backbone=request.backbone,
         home=str(home),
@@ -167,10 +168,6 @@ class Runs:
         if self.status(path).state == "finished":
             raise JobError("this run has finished: there is nothing to go on with.", "Start a new run.")
         self.launch(RunFolder(path))
-
-    def waiting(self, device: str) -> list[Path]:
-        """Runs that wait for a device, next one first."""
-        return Turns(self._home, device).waiting()
 
     def active(self) -> list[tuple[Path, bool]]:
         """Every run that has a device or waits for one, in order, and whether it waits."""

@@ -12,7 +12,7 @@ from blocklora.jobs.devices import devices, resolve
 from blocklora.jobs.launcher import Launcher, LocalLauncher
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.jobs.spec import RunSpec
-from blocklora.presets import BUILTIN, preset_config
+from blocklora.presets import preset_config
 from blocklora.projects.library import Library
 from blocklora.projects.project import Project
 from blocklora.services.predicting import Predictor, PredictorFactory, Predictors
@@ -31,12 +31,11 @@ from blocklora.speeds import recall
 
 PROBE = "blocklora.training.probe"
 CURRENT_RUN = "current_run"
-BACKBONE = "backbone"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a run would take at most. `seconds` is None until this machine's speed is known."""
+    """How long a run would take if nothing stops it early. `seconds` is None until this machine's speed is known."""
 
     seconds: float | None
     words: str
@@ -83,10 +82,6 @@ class Studio:
         """The backbones that can be chosen, and where each is."""
         return list_backbones(self.home)
 
-    def backbone_of(self, project: Project) -> str:
-        """The backbone that a project was last trained or set up with."""
-        return str(project.get_setting(BACKBONE, BUILTIN))
-
     def trash_project(self, project_id: str) -> str:
         """Move a project to the trash; returns what `Library.restore` takes.
 
@@ -112,14 +107,14 @@ class Studio:
         return preset_config(preset, backbone, max(1, round(images * (1 - held_out) / max(1, len(classes)))), seed)
 
     def estimate(self, project: Project, config: TrainingConfig, backbone: str) -> Estimate:
-        """The longest that a run would take here, from speeds that workers measured on this machine."""
+        """How long a run would take here if nothing stops it early, from speeds that workers measured on this machine."""
         speed = recall(self.home, resolve(config.device), backbone)
         if speed is None:
             return Estimate(None, self._measure_speed(resolve(config.device), backbone))
         images = sum(c.count for c in project.classes())
         seconds = speed.seconds(images, round(images * config.held_out) * (config.checks + 1), config.steps * config.batch_size)
-        most = "At most" if config.patience is not None else "About"
-        return Estimate(seconds, f"{most} {duration(seconds)} on this machine.")
+        less = " It may stop earlier by itself." if config.patience is not None else ""
+        return Estimate(seconds, f"About {duration(seconds)} on this machine.{less}")
 
     def _measure_speed(self, device: str, backbone: str) -> str:
         """Have a worker time this machine, once; says so in words. A busy device is not timed: it would look slow."""
@@ -142,7 +137,6 @@ class Studio:
         parts = split_of(dataset, config)
         request = RunRequest(backbone, config, adapter or AdapterConfig(), (self._exporter,), project.id, project.name)
         run = make_run(new_run_dir(project.runs_dir, config.preset), self.home, dataset, parts, request)
-        project.set_setting(BACKBONE, backbone)
         self.run_service.launch(run)
         project.set_setting(CURRENT_RUN, run.name)
         return run

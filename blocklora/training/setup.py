@@ -40,6 +40,8 @@ class Data:
     train: tuple[int, ...]
     held_out: tuple[int, ...]
     test: Dataset | None
+    divided: int = 0
+    """Sets of near-identical images that lie on both sides of the split, because a class has too little else."""
 
     @classmethod
     def read(cls, path: Path) -> Data:
@@ -55,6 +57,7 @@ class Data:
             tuple(values["train"]),
             tuple(values["held_out"]),
             None if test is None else Dataset.from_dict(test),
+            values.get("divided", 0),
         )
 
     def eval_set(self, indices: tuple[int, ...], preprocess: Any) -> EvalSet:
@@ -209,6 +212,11 @@ def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control) -> Ge
     prompts = tokenise(list(names), list(spec.training.templates), backbone).to(compute.device)
     for warning in prompts.warnings:
         yield Note(warning)
+    if data.divided:
+        what = "A set" if data.divided == 1 else f"{data.divided} sets"
+        yield Note(
+            f"{what} of near-identical images had to be divided between training and held-out images: the held-out figure is a little kind."
+        )
     with torch.inference_mode():
         text = text_class_weights(backbone.model, prompts).float().cpu()
         held = Features(embed_all(backbone, held_out, compute), held_out.labels)

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 SETTING = "train_form"  # kept with the project, so that a reload and a second page find what was chosen
 ADAPTER_NUMBERS = ("rank", "blocks", "alpha", "dropout", "last_layers")
-TRAINING_NUMBERS = ("learning_rate", "steps", "batch_size", "held_out", "seed")
+TRAINING_NUMBERS = (
+    *("learning_rate", "head_learning_rate", "weight_decay", "label_smoothing", "crop_scale"),
+    *("steps", "batch_size", "held_out", "seed"),
+)
 WHOLE = frozenset({"rank", "blocks", "last_layers", "steps", "batch_size", "seed"})
 SETS = {"targets": AdapterConfig, "towers": AdapterConfig}
-CHOICES = {"scaling": AdapterConfig, "class_weights": TrainingConfig, "device": TrainingConfig}
+CHOICES = {"scaling": AdapterConfig, "class_weights": TrainingConfig, "device": TrainingConfig, "precision": TrainingConfig}
 MOST_TEMPLATES, LONGEST = 20, 2000
 
 
@@ -90,7 +93,7 @@ class TrainForm:
         """
         own = studio.preset(project, self.preset, self.backbone)
         values: dict[str, Any] = {name: _number(name, self.fields[name]) for name in TRAINING_NUMBERS if name in self.fields}
-        values |= {name: self.fields[name] for name in ("class_weights", "device") if name in self.fields}
+        values |= {name: self.fields[name] for name in ("class_weights", "device", "precision") if name in self.fields}
         if "templates" in self.fields:
             lines = [line.strip() for line in self.fields["templates"].splitlines() if line.strip()]
             if len(lines) > MOST_TEMPLATES:
@@ -106,7 +109,9 @@ def default_text(name: str) -> str:
         if isinstance(value, tuple):
             return ",".join(value)
         return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-    return {"held_out": f"{TrainingConfig().held_out:g}", "seed": str(TrainingConfig().seed), "device": "auto"}.get(name, "")
+    return {"held_out": f"{TrainingConfig().held_out:g}", "seed": str(TrainingConfig().seed), "device": "auto", "precision": "auto"}.get(
+        name, ""
+    )
 
 
 def _without_defaults(fields: dict[str, str]) -> dict[str, str]:

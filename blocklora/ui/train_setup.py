@@ -26,11 +26,16 @@ LABELS = {
     "class_weights": "Class weights from",
     "templates": "Prompt templates",
     "learning_rate": "Learning rate",
+    "head_learning_rate": "Learning rate of class weights",
+    "weight_decay": "Weight decay",
+    "label_smoothing": "Label smoothing",
+    "crop_scale": "Smallest crop",
     "steps": "Steps",
     "batch_size": "Images in a step",
     "held_out": "Held-out share",
     "seed": "Seed",
     "device": "Device",
+    "precision": "Precision",
 }
 CHOICE_WORDS = {
     "sqrt": "alpha / √rank",
@@ -43,13 +48,17 @@ CHOICE_WORDS = {
     "v": "value",
     "o": "output",
     "mlp": "MLP",
+    "auto": "automatic",
+    "fp32": "32 bits (fp32)",
+    "bf16": "16 bits (bf16)",
     "image": "image",
 }
 # In Advanced's order: a heading and its fields.
 GROUPS = (
     ("Adapter", ("rank", "blocks", "alpha", "scaling", "dropout", "last_layers", "targets", "towers")),
     ("Classes", ("class_weights", "templates")),
-    ("Training", ("steps", "learning_rate", "batch_size", "held_out", "seed", "device")),
+    ("Training", ("steps", "batch_size", "learning_rate", "head_learning_rate", "weight_decay", "label_smoothing", "crop_scale")),
+    ("Run", ("held_out", "seed", "device", "precision")),
 )
 
 

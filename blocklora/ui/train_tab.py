@@ -106,7 +106,7 @@ class TrainTab:
         except ConfigError:
             return ""
         seconds = self.studio.estimate(project, config, form.backbone).seconds
-        return "" if seconds is None else ("up to " if config.patience is not None else "about ") + duration(seconds)
+        return "" if seconds is None else f"about {duration(seconds)}"
 
     def _draw_go(self, project: Project, form: TrainForm) -> str:
         """Estimate and button, with the length of each recipe in `data-times`: the page writes them into the form."""

@@ -120,7 +120,7 @@ def test_recipes_are_chosen_by_keyboard_and_another_project_has_its_own(bench: B
     page.locator("summary", has_text="Advanced").click()
     page.locator("#train-form [name=seed]").fill("77")
     remember(bench.studio.home, "cpu", "builtin", Speed(fixed=60, look=0, step_image=0, export=60))  # as a worker does, at any moment
-    expect(page.locator("#train-form [data-time=quick]")).to_have_text("up to 2 minutes")
+    expect(page.locator("#train-form [data-time=quick]")).to_have_text("about 2 minutes")
     page.locator("#train-form [name=seed]").press("Enter")
     expect(page.locator("#train-form .changed")).to_contain_text("seed")
     page.locator(f".projects [data-id='{other.id}'].open").click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +132,24 @@ def test_lists(capsys: pytest.CaptureFixture) -> None:
     assert json.loads(capsys.readouterr().out)[0]["name"] == "builtin"
     assert main(["projects", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_projects_come_back_from_the_trash_and_from_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from blocklora.projects.home import default_home
+    from blocklora.projects.library import Library
+
+    library = Library(default_home())
+    trash_id = library.trash(library.create("Birds").id)
+    assert main(["projects", "--trash", "--json"]) == 0
+    assert [(row["id"], row["name"]) for row in json.loads(capsys.readouterr().out)] == [(trash_id, "Birds")]
+    assert main(["projects", "--restore", trash_id, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["name"] == "Birds"
+    shutil.copytree(row["path"], tmp_path / "stick")
+    assert main(["projects", "--add", str(tmp_path / "stick"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+    assert main(["projects", "--restore", trash_id]) == 1
+    assert "no longer in the trash" in capsys.readouterr().err
 
 
 def test_help_has_examples() -> None:

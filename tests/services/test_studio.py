@@ -134,7 +134,7 @@ def test_estimates_are_measured_or_not_given(studio: Studio, project: Project, l
     # 24 images looked at; 21 looks at 5 held-out ones; 3,000 steps of 32
     assert known.seconds == pytest.approx(5 + 2.4 + 10.5 + 960 + 7)
     assert known.words == "About 16 minutes on this machine."
-    assert studio.estimate(project, studio.preset(project, "quick", "builtin"), "builtin").words.startswith("At most ")
+    assert studio.estimate(project, studio.preset(project, "quick", "builtin"), "builtin").words.startswith("About ")
     remember(data_home, device, "builtin", Speed(fixed=50, look=0.05, step_image=0.011, export=7))  # a busy moment
     assert recall(data_home, device, "builtin") == Speed(fixed=6.25, look=0.05, step_image=0.011, export=7)
     write_json(data_home / "speeds.json", {f"{device}|builtin": {"another": "version"}})

@@ -187,6 +187,17 @@ def test_stop_inside_a_step_keeps_the_best(make_tiny_run: Callable) -> None:
     assert all(torch.equal(setup.trainable()[name].cpu(), value) for name, value in state.best.items())
 
 
+def test_divided_near_identical_images_are_said(make_tiny_run: Callable) -> None:
+    from blocklora.files import read_json, write_json
+    from blocklora.jobs.spec import RunSpec
+
+    run = make_tiny_run()
+    write_json(run.dataset_path, {**read_json(run.dataset_path), "divided": 2})
+    compute = choose("cpu", "fp32", lambda message: None)
+    events, _ = drain(prepare(RunSpec.from_dict(run.spec()), Data.read(run.dataset_path), compute, Control()))
+    assert any("2 sets of near-identical images" in event.message for event in events if isinstance(event, Note))
+
+
 def test_stop_before_the_first_step_ends_the_run(make_tiny_run: Callable, tiny_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_tiny_run(steps=100_000, checks=100, patience=100)
     runs = Runs(tiny_home, LocalLauncher())
