@@ -175,7 +175,7 @@ def draw(token: str, pending: Pending) -> str:
         f'<div class="images preview" data-view="{html.escape(_view(token))}"><div class="toolbar"><h2>Look before you add</h2>'
         f'<span class="count">{head}</span></div><p class="hint">Nothing is in the project yet.</p>'
         f"{html.card(body)}{_left_out(plan)}{_notes(plan)}"
-        f'<div class="answer">{accept if plan.n_images else ""}{discard}</div></div>'
+        f'<div class="decide">{accept if plan.n_images else ""}{discard}</div></div>'
     )
 
 
