@@ -36,7 +36,8 @@ class Camera:
 
     def shoot(self, page: Page, name: str) -> None:
         page.mouse.move(0, 0)
-        page.wait_for_function("[...document.images].every(i => i.complete)")
+        # Lazy pictures below the window are not asked for, so never complete.
+        page.wait_for_function("[...document.images].every(i => i.complete || i.getBoundingClientRect().top > innerHeight)")
         page.evaluate("document.fonts.ready")
         shot = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
         small = shot.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
