@@ -12,6 +12,7 @@ from blocklora.ui import html
 
 if TYPE_CHECKING:
     from blocklora.projects.project import Project
+    from blocklora.services.status import RunStatus
     from blocklora.services.studio import QueueEntry, Studio
 
 KEEP_SECONDS = 1.0  # several open pages ask at once; one look at the disk answers them all
@@ -42,6 +43,8 @@ class Pill:
         if working is not None:
             other = working.project_name if project is None or working.project_id != project.id else ""
             status = working.status
+            if status.state == "finished":  # its worker goes on with what follows the training
+                return self._exporting(status, other)
             parts = [f"{round(status.fraction * 100)} %"] if status.fraction else []
             parts += [f"{duration(status.eta)} left"] if status.eta is not None else []
             parts += [f"{waiting} waiting"] if waiting else []
@@ -60,10 +63,14 @@ class Pill:
         if status is None:
             return _pill("idle", "Ready", "nothing is running", "", 0.0)
         if status.export == "running":
-            return _pill("busy", "Exporting", f"{round(status.export_fraction * 100)} %", "", status.export_fraction)
+            return self._exporting(status, "")
         words = {"finished": ("done", "Finished"), "failed": ("failed", "Training failed"), "cancelled": ("idle", "Cancelled")}
         kind, text = words.get(status.state, ("idle", "Ready"))
         return _pill(kind, text, "", "", 0.0)
+
+    @staticmethod
+    def _exporting(status: RunStatus, other: str) -> str:
+        return _pill("busy", "Exporting", f"{round(status.export_fraction * 100)} %", other, status.export_fraction)
 
 
 def _pill(kind: str, text: str, detail: str, other: str, fraction: float) -> str:
