@@ -299,7 +299,6 @@ def test_a_killed_worker_shows_as_failed_and_resumes(make_tiny_run: Callable, ti
     runs.resume(run.path)
     wait_for(lambda: types(run).count(Started) == 2, "the second start")
     assert runs.status(run.path).state == "running"
-    asked = time.monotonic()
     wait_for(lambda: types(run).count(Step) > 1 and runs.status(run.path).stage == "Training", "training to go on")
     runs.stop(run.path)
     asked = time.monotonic()
