@@ -49,7 +49,7 @@ def _before(before: Before, chance: float) -> dict[str, Any]:
 def verdict(section: dict[str, Any], before: Before, names_known: bool) -> str:
     """The result in plain words, with the figures that put it into proportion beside it."""
     if not section["n"]:
-        return "There were too few images to keep some aside, so nobody knows yet how good it is. Add images: three a class is the least."
+        return "No images were kept aside, so nobody knows yet how good it is. It takes three a class, and a held-out share above 0."
     words = f"Right on {section['correct']} of {section['n']} images it never saw."
     words += f" Before training: {before.start}."
     if names_known:

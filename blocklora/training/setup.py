@@ -210,8 +210,6 @@ def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control) -> Ge
     if test is not None:
         yield from _fill(test)
     prompts = tokenise(list(names), list(spec.training.templates), backbone).to(compute.device)
-    for warning in prompts.warnings:
-        yield Note(warning)
     if data.divided:
         what = "A set" if data.divided == 1 else f"{data.divided} sets"
         yield Note(
@@ -221,6 +219,8 @@ def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control) -> Ge
         text = text_class_weights(backbone.model, prompts).float().cpu()
         held = Features(embed_all(backbone, held_out, compute), held_out.labels)
     choice = choose(features, held, text, spec.training.class_weights, backbone.logit_scale)
+    for warning in prompts.warnings if choice.mode != "images" else ():  # names that are not used may be as long as they like
+        yield Note(warning)
     # inference_mode tensors cannot take part in autograd: the buffers are made of fresh copies.
     weights = ClassWeights(choice, class_means(features, len(names)).clone(), text.clone()).to(compute.device)
     before = _before(held.values, held.labels, weights, backbone.logit_scale)

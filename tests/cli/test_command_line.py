@@ -85,7 +85,7 @@ def test_two_pictures_a_class_are_enough_to_train_and_export(
     monkeypatch.setenv("BLOCKLORA_HOME", str(home))
     words = ["train", str(pictures), "--out", str(tmp_path / "run"), "--preset", "thorough", "--backbone", "tiny", "--steps", "4"]
     assert main(words) == 0
-    assert "too few images to keep some aside" in capsys.readouterr().out
+    assert "No images were kept aside" in capsys.readouterr().out
     model = tmp_path / "model.onnx"
     assert main(["export", str(tmp_path / "run"), "--out", str(model), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["checked"] == {"images": 6, "of": 6, "correct": ANY, "source": "training"}
