@@ -15,7 +15,7 @@ from torch import nn
 from blocklora.clip.build import Tokenizer, build_model, build_preprocess, build_tokenizer
 from blocklora.clip.catalog import DEFAULT, KNOWN, WEIGHTS_FILE, folder_of, is_present, known, read_config
 from blocklora.clip.download import DownloadProgress, download
-from blocklora.clip.prompts import reads_end_of_text
+from blocklora.clip.text_tower import reads_end_of_text
 from blocklora.errors import BackboneError
 from blocklora.files import sha256_file
 from blocklora.preprocess import Preprocess

@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from blocklora.errors import TrainingError
 from blocklora.files import write_atomic
-from blocklora.training.loop import Progress, Snapshot
+from blocklora.training.state import Progress, Snapshot
 
 FORMAT = "2"
 

@@ -27,8 +27,8 @@ from blocklora.speeds import Stopwatch, recall, remember
 
 if TYPE_CHECKING:
     from blocklora.training.control import Control
-    from blocklora.training.loop import State
     from blocklora.training.setup import Setup
+    from blocklora.training.state import State
 
 WATCH_SECONDS = 0.2
 BEAT_SECONDS = 2.0
@@ -80,8 +80,9 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
     from blocklora.training.control import Control
     from blocklora.training.device import choose
-    from blocklora.training.loop import Snapshot, start_state, train
+    from blocklora.training.loop import train
     from blocklora.training.setup import Data, prepare
+    from blocklora.training.state import Snapshot, start_state
 
     began = time.time()
     torch.manual_seed(spec.training.seed)

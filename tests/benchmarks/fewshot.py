@@ -34,8 +34,9 @@ from blocklora.projects.splits import split
 from blocklora.training.control import Control
 from blocklora.training.device import choose
 from blocklora.training.evaluate import measure
-from blocklora.training.loop import start_state, train
+from blocklora.training.loop import train
 from blocklora.training.setup import Data, Setup, prepare
+from blocklora.training.state import start_state
 
 
 def few(dataset: Dataset, shots: int, seed: int) -> Dataset:

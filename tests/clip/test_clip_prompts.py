@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from blocklora.clip.backbones import Backbone
-from blocklora.clip.prompts import PromptBatch, encode_text, fill, image_features, reads_end_of_text, text_class_weights, tokenise
+from blocklora.clip.prompts import PromptBatch, fill, image_features, text_class_weights, tokenise
+from blocklora.clip.text_tower import encode_text, reads_end_of_text
 
 MakeBackbone = Callable[[str], Backbone]
 NAMES = ["cat", "golden retriever", "Möbiusschleife", "猫", "🦊", "", "O'Neil & Söhne (1974)"]

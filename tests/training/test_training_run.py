@@ -20,8 +20,9 @@ from blocklora.services.runs import Runs
 from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
 from blocklora.training.control import Control
 from blocklora.training.device import choose
-from blocklora.training.loop import Snapshot, start_state, train
+from blocklora.training.loop import train
 from blocklora.training.setup import Data, Setup, prepare
+from blocklora.training.state import Snapshot, start_state
 
 DEADLINE = 120.0
 
@@ -185,6 +186,16 @@ def test_stop_inside_a_step_keeps_the_best(make_tiny_run: Callable) -> None:
     assert state.progress.step < 50
     assert any(isinstance(item, Note) and "as asked" in item.message for item in items)
     assert all(torch.equal(setup.trainable()[name].cpu(), value) for name, value in state.best.items())
+
+
+@pytest.mark.parametrize(("class_weights", "said"), [("text", True), ("images", False)])
+def test_long_names_are_warned_of_where_names_count(make_tiny_run: Callable, class_weights: str, said: bool) -> None:
+    from blocklora.jobs.spec import RunSpec
+
+    run = make_tiny_run(class_weights=class_weights, templates=("a photo of a {} " + "and so on " * 40,))
+    compute = choose("cpu", "fp32", lambda message: None)
+    events, _ = drain(prepare(RunSpec.from_dict(run.spec()), Data.read(run.dataset_path), compute, Control()))
+    assert any("The rest is not read" in event.message for event in events if isinstance(event, Note)) is said
 
 
 def test_divided_near_identical_images_are_said(make_tiny_run: Callable) -> None:
