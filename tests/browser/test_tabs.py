@@ -112,6 +112,8 @@ def test_waiting_runs_change_places(bench: Bench, window: Server, open_page: Ope
 
 def test_recipes_are_chosen_by_keyboard_and_another_project_has_its_own(bench: Bench, window: Server, open_page: OpenPage) -> None:
     other = bench.studio.library.create("Other")
+    # A speed is known from the start, or a worker of the window's own would measure one at a moment of its choosing.
+    remember(bench.studio.home, "cpu", "builtin", Speed(fixed=600, look=0, step_image=0, export=60))
     page = open_tab(open_page, window, "train")
     page.goto(f"{window.url}/?tab=train&project={bench.project.id}")
     page.locator("label.preset", has_text="Balanced").locator("input").focus()
@@ -119,6 +121,7 @@ def test_recipes_are_chosen_by_keyboard_and_another_project_has_its_own(bench: B
     expect(page.locator("label.preset", has_text="Thorough").locator("input")).to_be_checked()
     page.locator("summary", has_text="Advanced").click()
     page.locator("#train-form [name=seed]").fill("77")
+    expect(page.locator("#train-form [data-time=quick]")).to_have_text("about 11 minutes")
     remember(bench.studio.home, "cpu", "builtin", Speed(fixed=60, look=0, step_image=0, export=60))  # as a worker does, at any moment
     expect(page.locator("#train-form [data-time=quick]")).to_have_text("about 2 minutes")
     page.locator("#train-form [name=seed]").press("Enter")

@@ -41,6 +41,15 @@
 
   const folds = {};
   const name = (fold) => `${roomOf(fold)}/${fold.dataset.keep}`;
+  // At the click, too: "toggle" comes a moment later, and never for a fold that was drawn over in between.
+  document.addEventListener(
+    "click",
+    (event) => {
+      const fold = event.target.closest?.("summary")?.parentElement;
+      if (fold?.matches("details[data-keep]")) folds[name(fold)] = !fold.open;
+    },
+    true,
+  );
   document.addEventListener(
     "toggle",
     (event) => {
