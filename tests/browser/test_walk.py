@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 from studio_window import NARROW, SAMPLE, Server, serving
 
+from blocklora.jobs.events import Step, Validation
 from blocklora.jobs.liveness import process_of
 from blocklora.jobs.run_folder import RunFolder
 
@@ -104,7 +106,11 @@ def test_killed_worker_goes_on_from_the_window(server: Server, open_page: OpenPa
     expect(tour.run_card(page)).to_contain_text("it was killed, or the machine went down")
     page.get_by_role("button", name=re.compile("^(Resume|Try again)$")).click()
     expect(tour.run_card(page)).not_to_contain_text("it was killed")
-    tour.wait_for_progress(page)
+    # The card still shows the steps of before: pressed while the new worker gets ready, Stop would end a run that has nothing to keep.
+    deadline = time.monotonic() + 300
+    while not isinstance(run.events()[0][-1].event, (Step, Validation)):
+        assert time.monotonic() < deadline, "the new worker took no step"
+        page.wait_for_timeout(100)
     page.get_by_role("button", name="Stop and keep best").click()
     tour.wait_for_training(page, minutes=15)
     page.get_by_role("button", name="See the results").click()
