@@ -47,3 +47,16 @@ def with_labels_of(test: Dataset, names: tuple[str, ...]) -> Dataset:
     place = {name: i for i, name in enumerate(names)}
     items = tuple(dataclasses.replace(item, label=place[test.class_names[item.label]]) for item in test.items)
     return dataclasses.replace(test, class_names=names, class_ids=tuple(names), items=items)
+
+
+def without_known(test: Dataset, dataset: Dataset) -> tuple[Dataset, list[str]]:
+    """The test set without the pictures (by content) that are in `dataset` too, and the paths of those: they would test memory.
+
+    Raises:
+        ProjectError: nothing is left.
+    """
+    hashes = {item.sha256 for item in dataset.items}
+    known = [item.path for item in test.items if item.sha256 in hashes]
+    if len(known) == len(test.items):
+        raise ProjectError("every picture of the test folder is in the training data too.", "Give pictures that are not trained on.")
+    return dataclasses.replace(test, items=tuple(item for item in test.items if item.sha256 not in hashes)), known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from blocklora.services.predicting import FileAnswer, predict_files
 from blocklora.services.tables import to_csv
 from blocklora.training.metrics import confusion, per_class, wilson
 from exporters import open_model
+
+UNREAD = ("corrupt", "empty", "too large", "missing")  # kinds of left-out files that were meant to be pictures
 
 
 def export(args: argparse.Namespace) -> int:
@@ -72,6 +75,8 @@ def _stderr():  # type: ignore[no-untyped-def]
 
 def predict(args: argparse.Namespace) -> int:
     """Print the best labels of each picture; exit 1 when some could not be read."""
+    if args.csv:
+        _writable(Path(args.csv).expanduser())  # before the work, not after it
     rows: list[dict[str, Any]] = []
     failed = 0
     for answer in _answers(args.model, _pictures(args.images), args.top):
@@ -88,8 +93,20 @@ def predict(args: argparse.Namespace) -> int:
         print(json.dumps(rows, ensure_ascii=False))
     if args.csv:
         table = [(row["file"], *(row["top"] or [["", ""]])[0], row["error"]) for row in rows]
-        write_atomic(Path(args.csv), to_csv(("file", "label", "probability", "error"), table))
+        write_atomic(Path(args.csv).expanduser(), to_csv(("file", "label", "probability", "error"), table))
     return 1 if failed else 0
+
+
+def _writable(target: Path) -> None:
+    """Raises ImageError where no file can be written at `target`."""
+    if target.is_dir():
+        raise ImageError(f"{target} is a folder.", "Name a file with --csv.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise ImageError(f"{target} cannot be written: {error.strerror or error}.", "Name another place with --csv.") from error
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -115,7 +132,7 @@ def evaluate(args: argparse.Namespace) -> int:
     table = confusion(np.array(truth, dtype=np.int64), np.array(guesses, dtype=np.int64), len(labels))
     n, correct = len(truth), int(np.trace(table))
     rows = [row for row in per_class(table, labels) if row["n"]]
-    unread = len(dataset.items) - n
+    unread = len(dataset.items) - n + sum(entry.kind in UNREAD for entry in skipped)
     if args.json:
         found = {"top1": correct / n if n else None, "n": n, "correct": correct, "unread": unread, "per_class": rows}
         print(json.dumps(found, ensure_ascii=False))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blocklora.cli.compose import studio
-from blocklora.cli.data import read_data, with_labels_of
+from blocklora.cli.data import read_data, with_labels_of, without_known
 from blocklora.cli.follow import follow
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import JobError
@@ -55,12 +55,17 @@ def run(args: argparse.Namespace) -> int:
     if (out / "spec.json").exists():
         if not args.resume:
             raise JobError(f"{out} already holds a run.", "Name another folder, or add --resume to go on with it.")
+        print("note: --resume goes on with the run as it was begun: DATA and other options are not read.", file=sys.stderr)
         if service.status(out).state == "finished":
             print(f"note: the run in {out} has finished already.", file=sys.stderr)
         else:
             service.resume(out)
         return _report(service, out, args.json)
     unpacked = (out / "input", out / "test-input")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JobError(f"{out} cannot be made: {error.strerror or error}.", "Name another folder with --out.") from error
     try:
         made = _make(service, args, out, *unpacked)
     except BaseException:
@@ -82,9 +87,11 @@ def _make(service: Studio, args: argparse.Namespace, out: Path, work_dir: Path, 
     test = None
     if args.test:
         found, left_out = read_data(service, args.test, test_dir, keep_duplicates=True)
-        test = with_labels_of(found, dataset.class_names)
+        test, known = without_known(with_labels_of(found, dataset.class_names), dataset)
         for entry in left_out:
             print(f"left out of the test folder: {entry.name}: {entry.reason}", file=sys.stderr)
+        for path in known:
+            print(f"left out of the test folder: {path}: the same picture is in DATA", file=sys.stderr)
     config = _config(args, 1)
     parts = split_of(dataset, config)
     config = _config(args, shots_of(dataset, parts))

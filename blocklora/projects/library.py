@@ -163,7 +163,7 @@ class Library:
     def _trashed_folder(self, trash_id: str) -> tuple[Path, str]:
         match, folder = _TRASHED.fullmatch(trash_id), self.trash_dir / trash_id
         if match is None or folder.name != trash_id or not folder.is_dir():
-            raise ProjectError("This project is no longer in the trash.", "Reload the page.")
+            raise ProjectError("This project is no longer in the trash.", "It may have been restored or deleted already.")
         return folder, match[1]
 
     def _new_folder(self, name: str) -> Path:

@@ -59,8 +59,11 @@ class Project:
         """
         path = Path(path).absolute()
         project = cls(path, Database.open(path / FILE_NAME), staging or default_home() / "staging")
-        for folder in ("images", "thumbs", "runs", "exports"):
-            (path / folder).mkdir(exist_ok=True)
+        try:
+            for folder in ("images", "thumbs", "runs", "exports"):
+                (path / folder).mkdir(exist_ok=True)
+        except FileNotFoundError as error:  # moved to the trash at this very moment
+            raise ProjectError("This project is no longer there.", "It may have been deleted in another window; choose another.") from error
         return project
 
     # ---- the project itself

@@ -32,6 +32,7 @@ from blocklora.jobs.run_folder import RunFolder
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 ExportState = Literal["none", "running", "done", "failed"]
 CURVE_POINTS = 240
+DIED = "Stopped unexpectedly"  # the stage of a run whose worker is gone
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,11 @@ class Folder:
                 status = replace(
                     status,
                     state="failed",
-                    stage="Stopped unexpectedly",
+                    stage=DIED,
                     reason="The training process ended without a word: it was killed, or the machine went down.",
-                    advice="Nothing up to the last checkpoint is lost. Resume goes on from there.",
+                    advice="Nothing up to the last checkpoint is lost. Resume goes on from there."
+                    if self.run.checkpoint_path.exists()
+                    else "There is no checkpoint yet, so trying again begins anew.",
                 )
             elif status.export == "running":
                 status = replace(

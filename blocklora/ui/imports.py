@@ -173,7 +173,7 @@ def draw(token: str, pending: Pending) -> str:
     body = table if plan.n_images else nothing
     return (
         f'<div class="images preview" data-view="{html.escape(_view(token))}"><div class="toolbar"><h2>Look before you add</h2>'
-        f'<span class="count">{head}</span></div><p class="hint">Nothing is in the project yet.</p>'
+        f'<span class="count">{head}</span></div><p class="hint">Nothing has been added yet.</p>'
         f"{html.card(body)}{_left_out(plan)}{_notes(plan)}"
         f'<div class="decide">{accept if plan.n_images else ""}{discard}</div></div>'
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from blocklora.services.status import RunStatus
+from blocklora.services.status import DIED, RunStatus
 from blocklora.services.studio import QueueEntry, duration
 from blocklora.ui import charts, html
 
@@ -166,6 +166,8 @@ def _queued(run: Shown) -> str:
 def _failed(run: Shown) -> str:
     label, words = ("Resume", "") if run.checkpoint else ("Try again", "There is no checkpoint yet, so it begins anew. ")
     again = html.button(label, "resume", kind="primary", icon_name="play", data_run=run.id)
+    if run.status.stage == DIED:  # its advice knows of the checkpoint
+        words = ""
     advice = f'<p class="advice">{html.escape(words)}{html.escape(run.status.advice)}</p>' if words or run.status.advice else ""
     head = _head(run, f"{run.title} did not finish", "", again, "circle-x")
     return f'<section class="card run failed" role="alert">{head}<p>{html.escape(run.status.reason)}</p>{advice}{_log(run, True)}</section>'

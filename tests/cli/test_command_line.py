@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from unittest.mock import ANY
 
 import pytest
+from PIL import Image
 
 from blocklora.cli.parser import build, main
 
@@ -64,6 +66,13 @@ def test_train_export_predict_evaluate(
         written = list(csv.DictReader(stream))
     assert [row["label"] for row in written if not row["error"]] == [row["top"][0][0] for row in rows if not row["error"]]
 
+    assert main(["evaluate", str(model), str(sample_pictures), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["unread"] == 1
+    assert main(["predict", str(model), str(sample_pictures), "--csv", str(sample_pictures)]) == 1
+    assert "is a folder" in capsys.readouterr().err
+    assert main(["predict", str(model), str(sample_pictures), "--csv", str(table / "inside.csv")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
     (sample_pictures / "class-0" / "broken.jpg").unlink()
     assert main(["evaluate", str(model), str(sample_pictures), "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
@@ -74,6 +83,28 @@ def test_train_export_predict_evaluate(
     (sample_pictures / "class-0" / "000.png").rename(sample_pictures / "stranger" / "000.png")
     assert main(["evaluate", str(model), str(sample_pictures)]) == 1
     assert "stranger" in capsys.readouterr().err
+
+
+def test_pictures_of_the_training_data_do_not_test(
+    make_pictures: Callable, sample_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    home, test = tmp_path / "home", tmp_path / "test"
+    write_tiny_backbone(home)
+    monkeypatch.setenv("BLOCKLORA_HOME", str(home))
+    shutil.copytree(sample_pictures, test)
+    new = test / "class-1" / "new.png"
+    new.write_bytes(_turned(sample_pictures / "class-1" / "000.png"))
+    words = ["train", str(sample_pictures), "--out", str(tmp_path / "run"), "--preset", "quick", "--backbone", "tiny", "--steps", "2"]
+    assert main([*words, "--test", str(test)]) == 0
+    out, err = capsys.readouterr()
+    assert "of 1 images it never saw" in out and err.count("the same picture is in DATA") == 24
+
+
+def _turned(path: Path) -> bytes:
+    out = io.BytesIO()
+    with Image.open(path) as image:
+        image.rotate(90).save(out, "PNG")
+    return out.getvalue()
 
 
 def test_two_pictures_a_class_are_enough_to_train_and_export(
@@ -97,6 +128,8 @@ def test_two_pictures_a_class_are_enough_to_train_and_export(
     ("words", "expected"),
     [
         (["train", "{nothing}", "--out", "x"], "not a folder, a zip or a project"),
+        (["train", "{pictures}", "--out", "{pictures}/class-0/000.png"], "cannot be made"),
+        (["train", "{pictures}", "--out", "x", "--test", "{pictures}"], "every picture of the test folder"),
         (["export", "{nothing}", "--out", "x.onnx"], "is not a run"),
         (["predict", "{nothing}.onnx", "{nothing}.jpg"], "neither a picture nor a folder"),
         (["train", "{pictures}", "--out", "x", "--rank", "3", "--blocks", "2"], "must divide"),

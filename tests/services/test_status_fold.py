@@ -80,6 +80,9 @@ def test_a_run_without_a_process_is_failed_and_one_with_is_not(tmp_path: Path) -
     run = RunFolder(tmp_path)
     run.writer()(Started())
     dead = Folder(run).read()
-    assert dead.state == "failed" and dead.resumable and "Resume" in dead.advice
+    assert dead.state == "failed" and dead.resumable and "begins anew" in dead.advice and "Resume" not in dead.advice
+    run.checkpoint_path.touch()
+    assert "Resume goes on from there" in Folder(run).read().advice
+    run.checkpoint_path.unlink()
     beat(run.heartbeat_path)
     assert Folder(run).read().state == "running"
