@@ -8,10 +8,15 @@ import sys
 from collections.abc import Sequence
 
 from blocklora import __version__
-from blocklora.config import CLASS_WEIGHTS, DEVICES, PRECISIONS, PRESETS, SCALINGS, TARGETS, TOWERS
+from blocklora.config import CLASS_WEIGHTS, DEVICES, PRECISIONS, PRESETS, SCALINGS, TARGETS, TOWERS, TrainingConfig
 from blocklora.errors import StudioError
 from blocklora.presets import BUILTIN
 
+# Numbers of `TrainingConfig` that are options under their own names.
+TRAINING_NUMBERS = (
+    *("steps", "batch_size", "learning_rate", "head_learning_rate", "weight_decay", "label_smoothing", "crop_scale"),
+    *("patience", "checks"),
+)
 EXAMPLES = """examples:
   python -m blocklora train photos/ --out runs/first --preset quick
   python -m blocklora export runs/first --out model.onnx
@@ -39,9 +44,10 @@ def _train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--last-layers", type=int, metavar="K", help="adapt only the last K layers (default: all)")
     parser.add_argument("--template", action="append", metavar="T", help="prompt with {} for the class name; may be given several times")
     parser.add_argument("--class-weights", choices=CLASS_WEIGHTS, help="where class weights come from (default: by preset)")
-    parser.add_argument("--steps", type=int, metavar="S", help="number of steps (default: by preset)")
-    parser.add_argument("--batch-size", type=int, metavar="B", help="images in a step (default 32)")
-    parser.add_argument("--learning-rate", type=float, metavar="LR", help="peak step size of AdamW (default: by preset)")
+    for name in TRAINING_NUMBERS:
+        about = TrainingConfig.__dataclass_fields__[name]
+        kind = int if str(about.type).startswith("int") else float
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=f"{about.metadata['doc']} Default: by preset.")
     parser.add_argument("--precision", choices=PRECISIONS, help="number format of the forward pass (default: auto)")
     parser.add_argument("--held-out", type=float, metavar="SHARE", help="share of the images kept to measure with (default 0.2)")
     parser.add_argument("--seed", type=int, default=1, metavar="S")

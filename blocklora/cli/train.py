@@ -14,6 +14,7 @@ from typing import Any
 from blocklora.cli.compose import studio
 from blocklora.cli.data import read_data, with_labels_of, without_known
 from blocklora.cli.follow import follow
+from blocklora.cli.parser import TRAINING_NUMBERS
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import JobError
 from blocklora.jobs.run_folder import RunFolder
@@ -36,9 +37,7 @@ def _config(args: argparse.Namespace, shots: int) -> TrainingConfig:
     given = {
         "device": args.device,
         "templates": tuple(args.template) if args.template else None,
-        "steps": args.steps,
-        "batch_size": args.batch_size,
-        "learning_rate": args.learning_rate,
+        **{name: getattr(args, name) for name in TRAINING_NUMBERS},
         "precision": args.precision,
         "held_out": args.held_out,
         "class_weights": args.class_weights,

@@ -179,8 +179,12 @@ class Library:
         target = self._new_folder(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         built.rename(name)
-        for run in finished_runs(built.path):
-            rebind(run, self.home, target.name, name)
+        try:
+            for run in finished_runs(built.path):
+                rebind(run, self.home, target.name, name)
+        except ProjectError:
+            shutil.rmtree(built.path, ignore_errors=True)
+            raise
         _move(built.path, target)
         return Project.open(target, self.staging)
 

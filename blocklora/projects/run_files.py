@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blocklora.config import AdapterConfig, TrainingConfig, from_dict
-from blocklora.errors import StudioError
+from blocklora.errors import ProjectError, StudioError
 from blocklora.files import write_json
 from blocklora.projects.limits import GB, MB
 
@@ -68,8 +68,16 @@ def without_places(text: str, project: Path) -> str:
 
 
 def rebind(run: Path, home: Path, project_id: str, project_name: str) -> None:
-    """Tell the run in the folder `run` in which data home and project it is now."""
-    spec = json.loads((run / SPEC).read_text(encoding="utf-8"))
+    """Tell the run in the folder `run`, wherever it came from, in which data home and project it is now.
+
+    Raises:
+        ProjectError: its specification cannot be used.
+    """
+    try:
+        spec = checked_spec((run / SPEC).read_text(encoding="utf-8"))
+    except ValueError as error:
+        advice = "Remove that run's folder from the project, then try again."
+        raise ProjectError(f"The run {run.name} has a specification that cannot be used: {error}.", advice) from error
     write_json(run / SPEC, {**spec, "home": str(home), "project_id": project_id, "project_name": project_name})
 
 

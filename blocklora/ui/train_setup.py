@@ -48,7 +48,6 @@ CHOICE_WORDS = {
     "v": "value",
     "o": "output",
     "mlp": "MLP",
-    "auto": "automatic",
     "fp32": "32 bits (fp32)",
     "bf16": "16 bits (bf16)",
     "image": "image",
@@ -157,7 +156,7 @@ def _field(name: str, form: TrainForm, offer: Offer) -> str:
     body = _select(name, value, offer) if name in CHOICES else _number(name, value, offer)
     doc, words = str(limits(name)["doc"]), html.escape(_range_words(name))
     return (
-        f'<label class="field{" two" if name == "class_weights" else ""}" title="{html.escape(doc)}">'
+        f'<label class="field{" wider" if name == "class_weights" else ""}" title="{html.escape(doc)}">'
         f"<span>{html.escape(LABELS[name])}</span>{body}"
         f"{f'<small>{words}</small>' if words else ''}</label>"
     )
@@ -195,7 +194,7 @@ def _select(name: str, value: str, offer: Offer) -> str:
         options = [("", f"the preset: {CHOICE_WORDS.get(own, best)}")]
         options += [(choice, CHOICE_WORDS.get(choice, best)) for choice in limits(name)["choices"]]
     else:
-        options = [(choice, CHOICE_WORDS[choice]) for choice in limits(name)["choices"]]
+        options = [(choice, CHOICE_WORDS.get(choice, "automatic")) for choice in limits(name)["choices"]]
     rows = "".join(f'<option value="{key}"{html.attrs(selected=key == value)}>{html.escape(words)}</option>' for key, words in options)
     return f'<select name="{name}">{rows}</select>'
 

@@ -135,6 +135,22 @@ def test_a_project_folder_from_elsewhere_is_copied_in(library: Library, tmp_path
         library.add_folder(tmp_path)
 
 
+def test_runs_of_a_folder_from_elsewhere_name_no_programs(library: Library, tmp_path: Path) -> None:
+    elsewhere = Project.create(tmp_path / "usb-stick", "Fruit")
+    fill(elsewhere, "Apples", range(2))
+    run = elsewhere.runs_dir / "run-1"
+    run.mkdir()
+    (run / "result.json").write_text("{}")
+    spec = RunSpec("builtin", "/elsewhere", then=("evil",)).to_dict()
+    (run / "spec.json").write_text(json.dumps(spec))
+    copy = library.add_folder(elsewhere.path)
+    assert RunSpec.from_dict(json.loads((copy.runs_dir / "run-1" / "spec.json").read_text())).then == ()
+    (run / "spec.json").write_text(json.dumps({**spec, "backbone": "../../etc"}))
+    with pytest.raises(ProjectError, match="run-1 has a specification that cannot be used"):
+        library.add_folder(elsewhere.path)
+    assert len(library.list()) == 1 and list(library.staging.iterdir()) == []
+
+
 def test_an_index_that_names_files_elsewhere_is_refused(project: Project) -> None:
     (image,) = fill(project, "Apples", range(1))
     for column, value in (("sha256", "../" * 20 + "etc"), ("sha256", "x" * 64), ("format", "PICKLE")):

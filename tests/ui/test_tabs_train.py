@@ -64,6 +64,13 @@ def test_form_reads_what_the_page_sends(bench: Bench) -> None:
     assert "nonsense" not in form.fields
 
 
+def test_selects_say_what_automatic_means(bench: Bench) -> None:
+    drawn = tab_of(bench).show(bench.project)["form"]
+    weights, precision = (re.search(rf'<select name="{name}">.*?</select>', drawn) for name in ("class_weights", "precision"))
+    assert weights and "the preset: whatever is best on your images" in weights[0] and "automatic" not in weights[0]
+    assert precision and ">automatic<" in precision[0] and "16 bits" in precision[0]
+
+
 def test_form_is_remembered_with_the_project(bench: Bench) -> None:
     form = TrainForm.of({"preset": "thorough", "rank": "8", "targets.": "1", "targets.o": "1"})
     form.keep(bench.project)
