@@ -66,12 +66,14 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("checkpoint", type=Path)
     export.add_argument("--classes", type=Path, required=True, help="the class file of the run")
     export.add_argument("--out", type=Path, required=True, help="folder to write")
+    export.add_argument("--image-size", type=int, help="input size that the file asks for, in pixels (default: the training size)")
 
     frozen = commands.add_parser("eval-frozen", help="accuracy of class means and of logistic regression on frozen features")
     frozen.add_argument("--model", type=Path, required=True, help="folder that `train` or `export` wrote")
     frozen.add_argument("--bench", type=Path, required=True, help="folder of sets: <set>/train/<class>/*.jpg and <set>/test/<class>/*.jpg")
     frozen.add_argument("--sets", nargs="+", required=True, help="names of the sets")
     frozen.add_argument("--shots", type=int, nargs="+", default=[16], help="images a class (default: 16)")
+    frozen.add_argument("--image-size", type=int, help="input size in pixels (default: the model's own)")
     frozen.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     return top
 
@@ -141,13 +143,13 @@ def _export(options: argparse.Namespace) -> None:
         raise TrainingError(f"{options.classes} lacks {len(missing)} classes of the checkpoint, first {missing[0]}.", "Give the run's own.")
     context = state.model_cfg["text_cfg"]["context_length"]
     groups = [[names[i] for i in state.ids], read_superclasses(state.ids)[0]]
-    print(export_state(state, [PromptBook(group, context) for group in groups if group], options.out, {}))
+    print(export_state(state, [PromptBook(group, context) for group in groups if group], options.out, {}, options.image_size))
 
 
 def _eval_frozen(options: argparse.Namespace) -> None:
     from blocklora.pretrain.frozen import report
 
-    report(options.model, options.bench, options.sets, options.shots, say=lambda line: print(line, flush=True))
+    report(options.model, options.bench, options.sets, options.shots, lambda line: print(line, flush=True), options.image_size)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,7 +27,10 @@ def export_weights(model: nn.Module, trained_tokens: torch.Tensor) -> dict[str, 
     Vocabulary rows that no training prompt contains become zero: their first random values mean nothing, and zeros
     say so (and compress). A word of unknown tokens then adds nothing to a prompt instead of noise.
     """
-    weights = {name: value.detach().cpu().half().contiguous() for name, value in model.state_dict().items()}
+    weights = {
+        name: (value.detach().cpu().half() if value.is_floating_point() else value.detach().cpu()).contiguous()
+        for name, value in model.state_dict().items()
+    }
     known = torch.zeros(len(weights["token_embedding.weight"]), 1, dtype=torch.bool)
     known[trained_tokens] = True
     weights["token_embedding.weight"] = weights["token_embedding.weight"].masked_fill(~known, 0.0)
@@ -37,20 +40,25 @@ def export_weights(model: nn.Module, trained_tokens: torch.Tensor) -> dict[str, 
     return weights
 
 
-def export_state(state: TrainState, books: list[PromptBook], out: Path, facts: dict[str, Any]) -> Path:
+def export_state(state: TrainState, books: list[PromptBook], out: Path, facts: dict[str, Any], image_size: int | None = None) -> Path:
     """Write the averaged weights, their configuration and how they were made into `out`; return the weights' path.
 
-    The weights are loaded strictly into a new open_clip model before anything is published.
+    The weights are loaded strictly into a new open_clip model before anything is published. `image_size` is the input size that
+    the file asks for, where that is not the one it was trained at.
+
+    Raises:
+        TrainingError: the tower has positions for its own size only.
     """
+    model_cfg = at_size(state.model_cfg, image_size)
     out.mkdir(parents=True, exist_ok=True)
     weights = export_weights(state.average, torch.cat([book.token_ids() for book in books]).unique())
-    build_model(state.model_cfg).load_state_dict(weights, strict=True)
+    build_model(model_cfg).load_state_dict(weights, strict=True)
     with tempfile.NamedTemporaryFile(dir=out, prefix=".weights.", suffix=".tmp", delete=False) as stream:
         temporary = Path(stream.name)
     save_file(weights, temporary, metadata={"format": "pt"})
     publish(temporary, out / WEIGHTS)
     words = (read_json(out / CONFIG) or {}).get("studio")  # title and licence that a person wrote there stay
-    config = {"model_cfg": state.model_cfg, "preprocess_cfg": preprocess_cfg(state.model_cfg)}
+    config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg(model_cfg)}
     write_json(out / CONFIG, config if words is None else {**config, "studio": words})
     metadata = {
         "recipe": state.recipe.as_dict(),
@@ -72,11 +80,29 @@ def export_state(state: TrainState, books: list[PromptBook], out: Path, facts: d
     return out / WEIGHTS
 
 
-def load_exported(folder: Path) -> Clip:
-    """The model of an exported folder in fp32, ready for inference. Raises TrainingError when a file is missing."""
+def at_size(model_cfg: dict[str, Any], image_size: int | None) -> dict[str, Any]:
+    """The configuration with another input size (None: its own).
+
+    Raises:
+        TrainingError: a ViT of open_clip, which has positions for its own size only.
+    """
+    vision = model_cfg["vision_cfg"]
+    if image_size in (None, vision["image_size"]):
+        return model_cfg
+    if "timm_model_name" not in vision:
+        raise TrainingError(f"This image tower only takes {vision['image_size']} pixels, not {image_size}.", "Leave the size as it is.")
+    return {**model_cfg, "vision_cfg": {**vision, "image_size": image_size}}
+
+
+def load_exported(folder: Path, image_size: int | None = None) -> Clip:
+    """The model of an exported folder in fp32, ready for inference, at its own input size or another one.
+
+    Raises:
+        TrainingError: a file is missing, or the tower does not take that size.
+    """
     config = read_json(folder / CONFIG)
     if config is None or not (folder / WEIGHTS).exists():
         raise TrainingError(f"{folder} holds no {CONFIG} with {WEIGHTS}.", "Give a folder that `train` or `export` wrote.")
-    model = build_model(config["model_cfg"])
+    model = build_model(at_size(config["model_cfg"], image_size))
     model.load_state_dict(load_file(folder / WEIGHTS), strict=True)
     return model.float().eval()

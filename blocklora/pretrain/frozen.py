@@ -130,9 +130,11 @@ def _first(paths: list[Path], k: int, seed: int) -> list[Path]:
     return shuffled[:k]
 
 
-def report(model: Path, bench: Path, sets: Sequence[str], shots: Sequence[int], say: Callable[[str], None]) -> None:
+def report(
+    model: Path, bench: Path, sets: Sequence[str], shots: Sequence[int], say: Callable[[str], None], image_size: int | None = None
+) -> None:
     """Say one line for every set and number of shots."""
-    visual = load_exported(model).visual
+    visual = load_exported(model, image_size).visual
     for name in sets:
         for k, (means, regression) in evaluate_set(visual, bench / name, shots).items():
             say(f"{name} {k} shots: class means {means:.1f}, logistic regression {regression:.1f}")

@@ -16,7 +16,7 @@ from blocklora.pretrain.augment import Mixed, augment, mix
 from blocklora.pretrain.data import ImageArray
 from blocklora.pretrain.losses import Learner, Targets, total_loss
 from blocklora.pretrain.names import PromptBook
-from blocklora.pretrain.network import Clip, autocast
+from blocklora.pretrain.network import Clip, autocast, patch_side
 from blocklora.pretrain.parallel import Team
 from blocklora.pretrain.state import TrainState, update_average
 
@@ -87,7 +87,7 @@ def steps(state: TrainState, task: Task, budget: schedule.Budget, device: torch.
         TrainingError: the loss is no longer a finite number.
     """
     recipe, model = state.recipe, state.model
-    full, patch = model.visual.image_size[0], model.visual.patch_size[0]
+    full, patch = model.visual.image_size[0], patch_side(model.visual)
     truth = task.truth.to(device)
     text: list[torch.Tensor] = []
     text_gradients: list[torch.Tensor] = []
@@ -102,7 +102,7 @@ def steps(state: TrainState, task: Task, budget: schedule.Budget, device: torch.
         rows = batch_rows(len(task.data.labels), recipe.batch_size, recipe.seed, state.step)
         images, labels = task.data.images[rows].to(device), task.data.labels[rows].to(device)
         views = augment(images, resolution, recipe.crop_scale, draw)
-        mixed = mix(views, labels, 0.0 if schedule.in_decay(recipe, progress) else recipe.mix_fraction, draw)
+        mixed = mix(views, labels, recipe.mix_fraction if progress < 1.0 - recipe.whole_fraction else 0.0, draw)
 
         if state.step % recipe.text_every == 0 or not text:
             with autocast(device, precision):

@@ -32,10 +32,10 @@ def orthogonalise(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised, for 2-D parameters.
+    """Momentum whose update is orthogonalised, for matrices and for filters of convolutions (as matrices with a row for each).
 
     Args:
-        params: matrices; those of equal shape are updated together.
+        params: of two or four dimensions; those of equal shape are updated together.
         lr: learning rate; taller matrices get it times sqrt(rows / columns).
         momentum: share of the old direction, applied Nesterov's way.
         weight_decay: decoupled, times the learning rate.
@@ -58,7 +58,8 @@ class Muon(torch.optim.Optimizer):
                 members.append(parameter)
                 gradients.append(parameter.grad.lerp(buffer, group["momentum"]))
             for shape, (parameters, updates) in shapes.items():
-                directions = orthogonalise(torch.stack(updates)).float().unbind(0)
-                rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+                rows, columns = shape[0], shape[1:].numel()
+                directions = orthogonalise(torch.stack([update.reshape(rows, columns) for update in updates])).float()
+                rate = group["lr"] * max(1.0, rows / columns) ** 0.5
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(parameters, list(directions), alpha=-rate)
+                torch._foreach_add_(parameters, [direction.view(shape) for direction in directions], alpha=-rate)

@@ -14,8 +14,14 @@ from blocklora.pretrain.muon import Muon
 TEXT_PARAMETERS = ("token_embedding", "positional_embedding", "transformer.", "ln_final", "text_projection")  # open_clip.CLIP's names
 
 
-def _is_block_matrix(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim == 2 and "resblocks." in name
+NARROW = 16  # a matrix with fewer rows or columns (one filter per channel) has no directions to make equal
+
+
+def _is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Matrices of transformer blocks, and the filters of a timm tower's convolutions: one row a filter."""
+    if "visual.trunk." not in name:
+        return parameter.ndim == 2 and "resblocks." in name
+    return parameter.ndim in (2, 4) and min(parameter.shape[0], parameter[0].numel()) >= NARROW
 
 
 class Optimisers:
@@ -29,7 +35,7 @@ class Optimisers:
         groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
         hidden = []
         for name, parameter in [*model.named_parameters(), *head.named_parameters()]:
-            if _is_block_matrix(name, parameter):
+            if _is_hidden_matrix(name, parameter):
                 hidden.append(parameter)
                 continue
             rate = recipe.text_lr if name.startswith(TEXT_PARAMETERS) else recipe.adamw_lr

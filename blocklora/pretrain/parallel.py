@@ -62,12 +62,22 @@ class Team(Generic[M]):
                 results[position] = work(twin, pieces[position])
 
         list(self._pool.map(consume, self._copies))
+        self._share_statistics()
         for parameter, *twins in zip(self._module.parameters(), *(twin.parameters() for twin in self._copies), strict=True):
             for twin in twins:
                 if twin.grad is not None:
                     parameter.grad = twin.grad if parameter.grad is None else parameter.grad.add_(twin.grad)
                     twin.grad = None
         return cast("list[R]", results)
+
+    @torch.no_grad()
+    def _share_statistics(self) -> None:
+        """Running statistics (batch normalisation) of all copies, and the module's, become their mean: each saw other pieces."""
+        for own, *buffers in zip(self._module.buffers(), *(twin.buffers() for twin in self._copies), strict=True):
+            if buffers[0].is_floating_point():
+                mean = torch.stack(buffers).mean(0)
+                for buffer in (own, *buffers):
+                    buffer.copy_(mean)
 
     def close(self) -> None:
         """End the threads."""

@@ -19,7 +19,7 @@ from blocklora.pretrain import schedule
 from blocklora.pretrain.config import Recipe
 from blocklora.pretrain.data import ImageArray, load_images, read_classes
 from blocklora.pretrain.evaluate import zero_shot_top1
-from blocklora.pretrain.export import CONFIG, METADATA, export_state, load_exported
+from blocklora.pretrain.export import CONFIG, METADATA, at_size, export_state, load_exported
 from blocklora.pretrain.loop import Task, steps
 from blocklora.pretrain.memory import keep_freed_memory
 from blocklora.pretrain.names import PromptBook, read_superclasses
@@ -120,6 +120,8 @@ def begin_with(state: TrainState, folder: Path) -> None:
         TrainingError: the folder holds no model, or one of another network.
     """
     found = (read_json(folder / CONFIG) or {}).get("model_cfg")
+    if found is not None and "timm_model_name" in found["vision_cfg"]:  # takes any size
+        found = at_size(found, state.model_cfg["vision_cfg"].get("image_size"))
     if found is not None and found != state.model_cfg:
         raise TrainingError(f"{folder} holds another network: {found}.", "Begin with a model of the network that is to be trained.")
     state.model.load_state_dict(load_exported(folder).state_dict())

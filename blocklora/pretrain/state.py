@@ -66,6 +66,9 @@ def update_average(state: TrainState) -> None:
     decay = min(state.recipe.ema_decay, (1 + state.step) / (10 * state.recipe.text_every + state.step))
     theirs = [p.detach() for p in state.model.parameters()]
     torch._foreach_lerp_(list(state.average.parameters()), theirs, 1.0 - decay)
+    for mine, other in zip(state.average.visual.buffers(), state.model.visual.buffers(), strict=True):
+        if mine.is_floating_point():  # means and variances of batch normalisation
+            mine.lerp_(other, 1.0 - decay)
 
 
 def _tensors(state: TrainState) -> dict[str, torch.Tensor]:

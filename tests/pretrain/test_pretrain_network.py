@@ -15,6 +15,7 @@ from blocklora.pretrain.config import SMALL_MODEL_CFG, Recipe
 from blocklora.pretrain.losses import Learner, Targets, superclass_loss, total_loss
 from blocklora.pretrain.muon import Muon, orthogonalise
 from blocklora.pretrain.network import build_model, encode_image, position_embedding
+from blocklora.pretrain.optimiser import Optimisers
 from blocklora.pretrain.parallel import Team
 
 
@@ -57,6 +58,37 @@ def test_muon_is_torchs_muon() -> None:
         reference.step()
     for a, b in zip(mine, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=2e-3, rtol=0)  # both work in bfloat16
+
+
+def test_filters_are_moved_as_matrices() -> None:
+    torch.manual_seed(0)
+    filters = nn.Parameter(torch.randn(24, 3, 3, 3))
+    matrix = nn.Parameter(filters.detach().reshape(24, 27).clone())
+    filters.grad = torch.randn_like(filters)
+    matrix.grad = filters.grad.reshape(24, 27).clone()
+    for parameter in (filters, matrix):
+        Muon([parameter], lr=0.1).step()
+    torch.testing.assert_close(filters.reshape(24, 27), matrix)
+
+
+def test_optimisers_share_a_timm_tower_between_them() -> None:
+    """Filters and matrices go to Muon; depthwise filters, gains and biases do not."""
+    model = build_model(SMALL_MODEL_CFG)
+    names = {id(p): name for name, p in model.named_parameters()}
+    moved = {names[id(p)] for group in Optimisers(model, nn.Linear(2, 2), Recipe()).muon.param_groups for p in group["params"]}
+    assert {"visual.trunk.blocks.0.attn.qkv.weight", "visual.trunk.patch_embed.proj.2.0.weight"} <= moved
+    assert not [name for name in moved if name.endswith("bias") or "local_mp" in name or "cls_token" in name]
+
+
+def test_copies_agree_on_running_statistics() -> None:
+    norm = nn.BatchNorm1d(2)
+    team = Team(norm, threads=2)
+    team.run(lambda twin, piece: twin(piece).sum().backward(), torch.randn(40, 2).add(3).split(4))
+    team.close()
+    first, second = team._copies
+    assert torch.equal(first.running_mean, second.running_mean)
+    assert torch.equal(first.running_mean, norm.running_mean)
+    assert norm.running_mean.min() > 0.5
 
 
 def test_orthogonalised_values_are_near_one() -> None:

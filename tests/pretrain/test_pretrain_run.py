@@ -11,14 +11,18 @@ import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_data import TINY_CFG
+from tiny_data import NAMES, SMALL_TIMM_CFG, TINY_CFG
 
 from blocklora.errors import TrainingError
 from blocklora.pretrain import schedule
 from blocklora.pretrain.__main__ import main
 from blocklora.pretrain.config import Recipe
+from blocklora.pretrain.data import load_images
+from blocklora.pretrain.evaluate import zero_shot_top1
+from blocklora.pretrain.export import export_state, load_exported
+from blocklora.pretrain.names import PromptBook
 from blocklora.pretrain.session import BEFORE_DECAY, LATEST, LOG, RunOptions, run
-from blocklora.pretrain.state import load_state
+from blocklora.pretrain.state import fresh_state, load_state
 
 RECIPE = Recipe(batch_size=16, warmup_steps=4, mix_fraction=0.25)
 CPU = torch.device("cpu")
@@ -60,6 +64,25 @@ def test_a_run_learns_and_its_folder_loads_into_open_clip(source: Path, tmp_path
     assert metadata["val_top1"] == facts["val_top1"]
     known = weights["token_embedding.weight"].abs().sum(1) > 0
     assert 10 < int(known.sum()) < 100  # rows of words that no prompt holds are zero
+
+
+def test_a_tower_of_timm_learns_and_takes_another_input_size(source: Path, tmp_path: Path) -> None:
+    """Batch statistics travel through threads, checkpoint and average; the file answers at the size it was written for."""
+    work = tmp_path / "work"
+    run(options(source, work, passes=16 * 60), RECIPE, SMALL_TIMM_CFG, quiet)
+    state = load_state(work / LATEST, CPU)
+    book = PromptBook([["red thing"], ["green thing"], ["blue thing"]], 12)
+    export_state(state, [book], tmp_path / "larger", {}, image_size=48)
+    config = json.loads((tmp_path / "larger" / "open_clip_config.json").read_text())
+    assert config["model_cfg"]["vision_cfg"]["image_size"] == config["preprocess_cfg"]["size"] == 48
+    weights = load_file(tmp_path / "larger" / "open_clip_model.safetensors")
+    assert weights["visual.trunk.patch_embed.proj.0.1.num_batches_tracked"].dtype == torch.int64
+    assert weights["visual.trunk.patch_embed.proj.0.1.running_var"].ne(1).any()
+    data = load_images([source / "val.tar"], list(NAMES), 48, tmp_path / "cache")
+    model = load_exported(tmp_path / "larger")
+    assert zero_shot_top1(model, data, PromptBook(list(NAMES.values()), 12), CPU) > 60  # a third by chance
+    with pytest.raises(TrainingError, match="only takes 16"):
+        export_state(fresh_state(RECIPE, TINY_CFG, ("a",), CPU), [book], tmp_path / "vit", {}, image_size=32)
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(source: Path, tmp_path: Path) -> None:
@@ -117,7 +140,7 @@ def test_schedule() -> None:
     draw = torch.Generator().manual_seed(0)
     early, late = ([schedule.resolution(recipe, p, 64, 8, draw) for _ in range(300)] for p in (0.2, 0.9))
     assert set(early) == {32, 48}
-    assert set(late) == {32, 48, 64}
+    assert set(late) == {32, 48, 64, 80}
     assert late.count(64) > 100
     for wrong in ({}, {"passes": 5, "seconds": 5.0}, {"passes": 0}, {"seconds": -1.0}):
         with pytest.raises(TrainingError, match="one budget above zero"):

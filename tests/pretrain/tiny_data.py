@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from blocklora.pretrain.config import SMALL_MODEL_CFG
+
 COLOURS = {"n1": (200, 40, 40), "n2": (40, 190, 60), "n3": (50, 60, 210)}
 NAMES = {"n1": ["red thing", "scarlet object"], "n2": ["green thing"], "n3": ["blue thing", "azure object"]}
 
@@ -17,6 +19,12 @@ TINY_CFG: dict[str, Any] = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 16, "patch_size": 4, "width": 16, "layers": 2, "head_width": 8, "pool_type": "avg"},
     "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
+}
+
+# the smallest tower of its kind that timm has a name for
+SMALL_TIMM_CFG: dict[str, Any] = {
+    **TINY_CFG,
+    "vision_cfg": {**SMALL_MODEL_CFG["vision_cfg"], "image_size": 32},
 }
 
 
