@@ -100,10 +100,13 @@ def build() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _train(commands)
     _models(commands)
-    for name, words in (("backbones", "list backbones with size, licence and where each is"), ("projects", "list projects")):
+    for name, words in (("backbones", "list backbones with size, licence and where each is; fetch one"), ("projects", "list projects")):
         listing = commands.add_parser(name, help=words)
         listing.add_argument("--json", action="store_true")
         listing.set_defaults(action=name)
+        if name == "backbones":
+            listing.add_argument("--download", metavar="NAME", help="fetch a known one first; goes on where an earlier try stopped")
+            listing.add_argument("--use-file", nargs=2, metavar=("NAME", "FILE"), help="make a known one of its .safetensors file first")
         if name == "projects":
             one = listing.add_mutually_exclusive_group()
             one.add_argument("--add", metavar="FOLDER", help="copy a project's folder into the data home, then list")

@@ -28,7 +28,8 @@ class BackboneInfo:
     """What a person needs to know to choose a backbone.
 
     `size_mb` is the size of its weights file in megabytes; `resolution` the side of its input in pixels; `zero_shot` a published
-    figure in words. `model` and `tag` are open_clip's names for known ones, `repository` where the two files lie on the Hugging Face hub.
+    figure in words. `model` and `tag` are open_clip's names for known ones; `repository` and `revision` say where the files lie on the
+    Hugging Face hub, `sha256` what the weights are ('' where only the hub states it).
     """
 
     name: str
@@ -43,6 +44,8 @@ class BackboneInfo:
     model: str = ""
     tag: str = ""
     repository: str = ""
+    revision: str = ""
+    sha256: str = ""
     where: str = CAN_BE_DOWNLOADED
 
 
@@ -60,6 +63,8 @@ KNOWN: tuple[BackboneInfo, ...] = (
         model="ViT-B-32",
         tag="datacomp_xl_s13b_b90k",
         repository="laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
+        revision="f0e2ffa09cbadab3db6a261ec1ec56407ce42912",
+        sha256="3c00043509d2e3f35ec62bd85a643a393883dcda624d8208d034cc390c708297",
     ),
     BackboneInfo(
         name="ViT-B-16",
@@ -73,6 +78,8 @@ KNOWN: tuple[BackboneInfo, ...] = (
         model="ViT-B-16",
         tag="openai",
         repository="timm/vit_base_patch16_clip_224.openai",
+        revision="977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
+        sha256="4b8699299b1e8997753c64b052ba32031449d5d853f55a039148560ee02b820f",
     ),
     BackboneInfo(
         name="MobileCLIP2-S0",
@@ -86,6 +93,8 @@ KNOWN: tuple[BackboneInfo, ...] = (
         model="MobileCLIP2-S0",
         tag="dfndr2b",
         repository="timm/MobileCLIP2-S0-OpenCLIP",
+        revision="095906d28bf54d7584dc411e8ffe448f34289e05",
+        sha256="ab91a1a0c4330d6b1913e24d5035dfdea15423316aaec649610c6b1c6ddd0e95",
     ),
     BackboneInfo(
         name="SigLIP2-B-32",
@@ -99,32 +108,21 @@ KNOWN: tuple[BackboneInfo, ...] = (
         model="ViT-B-32-SigLIP2-256",
         tag="webli",
         repository="timm/ViT-B-32-SigLIP2-256",
-    ),
-    BackboneInfo(
-        name="EVA02-B-16",
-        title="EVA-02 CLIP ViT-B/16",
-        size_mb=599,
-        licence="MIT",
-        resolution=224,
-        note="Stronger features than CLIP of the same size.",
-        good_for="Accuracy first, with a graphics card.",
-        zero_shot="74.7 % on ImageNet",
-        model="EVA02-B-16",
-        tag="merged2b_s8b_b131k",
-        repository="timm/eva02_base_patch16_clip_224.merged2b_s8b_b131k",
+        revision="cd1efb47643f2794413dd79ef24397c175032780",
     ),
     BackboneInfo(
         name="ViT-L-14",
-        title="CLIP ViT-L/14 (DataComp)",
-        size_mb=1710,
+        title="CLIP ViT-L/14 (OpenAI)",
+        size_mb=1711,
         licence="MIT",
         resolution=224,
         note="Needs a graphics card to be trained in reasonable time.",
         good_for="The best accuracy of this list.",
-        zero_shot="79.2 % on ImageNet",
+        zero_shot="75.5 % on ImageNet",
         model="ViT-L-14",
-        tag="datacomp_xl_s13b_b90k",
-        repository="laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
+        tag="openai",
+        repository="timm/vit_large_patch14_clip_224.openai",
+        revision="18d0535469bb561bf468d76c1d73aa35156c922b",
     ),
 )
 

@@ -1,24 +1,33 @@
-"""Fetching a known backbone from the Hugging Face hub into `<home>/backbones/<name>`: safetensors only, checked against its hash."""
+"""Fetching a known backbone from the Hugging Face hub into its folder: safetensors only, at a fixed revision, checked against its hash.
+
+The hub's own client says what a file is (size, hash, where it lies); the bytes come through ranged requests of our own, because that
+client begins a broken-off file from zero again (huggingface_hub 2), and these files are up to 1.7 GB.
+"""
 
 from __future__ import annotations
 
-import inspect
+import contextlib
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from blocklora.clip.catalog import CONFIG_FILE, WEIGHTS_FILE, BackboneInfo
+from filelock import FileLock
+
+from blocklora.clip.catalog import CONFIG_FILE, WEIGHTS_FILE, BackboneInfo, is_present
 from blocklora.errors import BackboneError
 from blocklora.files import publish, sha256_file
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+TRIES = 4  # without a single new byte
+TIMEOUT = 30.0  # seconds without a byte, after which a connection counts as broken
+SPARE = 200 * 10**6  # bytes of the disk that a download leaves alone
 
 
 @dataclass(frozen=True)
 class DownloadProgress:
-    """How far a download is: bytes of the file `file` that are `done`, of `total` (0 while that is not known)."""
+    """How far the download of backbone `name` is: bytes `done` of `total`, all its files together; `file` is the one under way."""
 
     name: str
     file: str
@@ -26,73 +35,169 @@ class DownloadProgress:
     total: int
 
 
-def download(info: BackboneInfo, folder: Path, progress: Callable[[DownloadProgress], None] | None = None) -> None:
-    """Fetch the files of `info` into `folder`; the configuration last, so that a folder that has it is complete.
+@dataclass(frozen=True)
+class HubFile:
+    """What the hub states of a file. `sha256` is empty for small ones, which it knows by another hash."""
 
-    A broken-off download goes on where it stopped. The weights are held against the SHA-256 that the hub states.
+    name: str
+    url: str
+    size: int
+    sha256: str
+
+
+Report = Callable[[DownloadProgress], None]
+
+
+def files_of(info: BackboneInfo) -> tuple[str, ...]:
+    """The files of a backbone on the hub; the configuration last, so that a folder that has it is complete."""
+    tokenizer = TOKENIZER_FILES if "SigLIP" in info.model else ()
+    return (*tokenizer, WEIGHTS_FILE, CONFIG_FILE)
+
+
+def page_of(info: BackboneInfo) -> str:
+    """Where a person finds the files with a browser."""
+    return f"https://huggingface.co/{info.repository}/tree/{info.revision}"
+
+
+def partial_folder(folder: Path) -> Path:
+    """Where the files of an unfinished download lie."""
+    return folder.parent / f".{folder.name}.partial"
+
+
+def download(info: BackboneInfo, folder: Path, progress: Report | None = None) -> None:
+    """Fetch the files of `info` into `folder`. One process fetches at a time; a second one waits and finds the work done.
+
+    A broken-off or killed download goes on where it stopped. Everything is published at once, when all of it has arrived and the
+    weights have the SHA-256 that is known of them.
 
     Raises:
-        BackboneError: the hub cannot be reached, has no such file, or sent something else than it stated; names the file and
-            where to put it by hand.
+        BackboneError: the hub cannot be reached or has no such file (names the files and where to put them by hand), the disk is too
+            full, or something else arrived than was stated.
     """
-    partial = folder.parent / f".{folder.name}.partial"
-    names = [*_tokenizer_files(info), WEIGHTS_FILE, CONFIG_FILE]
+    partial = partial_folder(folder)
+    partial.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f".{folder.name}.lock"):
+        if is_present(folder):
+            return
+        partial.mkdir(exist_ok=True)
+        with _explained(info, folder):
+            files = [_stated(info, name) for name in files_of(info)]
+        _check_space(files, partial)
+        total, done = sum(file.size for file in files), 0
+        for file in files:
+
+            def say(arrived: int, file: HubFile = file, before: int = done) -> None:
+                if progress is not None:
+                    progress(DownloadProgress(info.name, file.name, before + arrived, total))
+
+            with _explained(info, folder):
+                _fetch(file, partial / file.name, say)
+            _check(info, file, partial / file.name)
+            done += file.size
+        for file in files:
+            publish(partial / file.name, folder / file.name)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _explained(info: BackboneInfo, folder: Path) -> Iterator[None]:
+    """Whatever goes wrong with the hub, said in one way. What its client lets through depends on its version and its HTTP library."""
     try:
-        partial.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            _fetch(info, name, partial, progress)
+        yield
     except BackboneError:
         raise
-    except Exception as error:  # what the hub's client lets through depends on its version and its HTTP library
+    except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise BackboneError(
             f"{info.title} is not on this machine and could not be fetched from huggingface.co/{info.repository} ({reason[0][:160]}).",
-            f"Connect to the internet and try again; or download {', '.join(names)} from there elsewhere and put them into {folder}.",
+            "Connect to the internet and try again; what has arrived is kept. "
+            f"Or get {', '.join(files_of(info))} from {page_of(info)} elsewhere and put them into {folder}.",
         ) from error
-    for name in names:
-        publish(partial / name, folder / name)
-    shutil.rmtree(partial, ignore_errors=True)
 
 
-def _tokenizer_files(info: BackboneInfo) -> tuple[str, ...]:
-    return TOKENIZER_FILES if "SigLIP" in info.model else ()
+def _stated(info: BackboneInfo, name: str) -> HubFile:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(info.repository, name, revision=info.revision)
+    stated = get_hf_file_metadata(url)
+    if not stated.size:
+        raise BackboneError(f"The hub does not say how large {name} of {info.title} is.", "Try again later.")
+    sha256 = stated.etag if stated.etag and len(stated.etag) == 64 else ""
+    if name == WEIGHTS_FILE and info.sha256 and sha256 not in ("", info.sha256):
+        raise BackboneError(f"The hub has another {name} for {info.title} than the one this program knows.", "Choose another backbone.")
+    return HubFile(name, url, stated.size, info.sha256 if name == WEIGHTS_FILE and info.sha256 else sha256)
 
 
-def _fetch(info: BackboneInfo, name: str, partial: Path, progress: Callable[[DownloadProgress], None] | None) -> None:
-    """One file into `partial`, checked where the hub states its hash (it does for large files)."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+def _check_space(files: list[HubFile], partial: Path) -> None:
+    missing = sum(file.size - _arrived(partial / file.name) for file in files)
+    free = shutil.disk_usage(partial).free
+    if free < missing + SPARE:
+        raise BackboneError(
+            f"The disk is too full: {missing / 1e6:,.0f} MB are still to come, and {free / 1e6:,.0f} MB are free at {partial.parent}.",
+            f"Free {(missing + SPARE - free) / 1e6:,.0f} MB and try again.",
+        )
 
-    stated = get_hf_file_metadata(hf_hub_url(info.repository, name))
-    options: dict[str, Any] = {}
-    if progress is not None and "tqdm_class" in inspect.signature(hf_hub_download).parameters:  # older clients have no such door
-        options["tqdm_class"] = _bars(lambda done: progress(DownloadProgress(info.name, name, done, stated.size or 0)))
-    path = Path(hf_hub_download(info.repository, name, revision=stated.commit_hash, local_dir=partial, **options))
-    if stated.etag and len(stated.etag) == 64 and sha256_file(path) != stated.etag:
+
+def _arrived(path: Path) -> int:
+    """Bytes of a file that are there: whole, or as far as it got."""
+    for candidate in (path, _part(path)):
+        if candidate.exists():
+            return candidate.stat().st_size
+    return 0
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _fetch(file: HubFile, path: Path, say: Callable[[int], None]) -> None:
+    """`file` to `path`, from where an earlier attempt stopped. Gives up after some tries in a row that bring nothing."""
+    import httpx
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    if path.exists():  # whole, from an earlier attempt that broke at another file
+        say(file.size)
+        return
+    part, fruitless = _part(path), 0
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+    with httpx.Client(headers=headers, follow_redirects=True, timeout=TIMEOUT) as client:
+        while (have := _arrived(part)) != file.size:
+            if have > file.size:  # of another file; cannot become this one
+                part.unlink()
+                continue
+            say(have)
+            try:
+                _append(client, file, part, have, say)
+            except (httpx.HTTPError, OSError):
+                fruitless = fruitless + 1 if _arrived(part) == have else 0
+                if fruitless == TRIES:
+                    raise
+                time.sleep(0.5 * 2**fruitless)
+    say(file.size)
+    publish(part, path)
+
+
+def _append(client: object, file: HubFile, part: Path, have: int, say: Callable[[int], None]) -> None:
+    """One request for what is missing. A server that does not know ranges sends the whole file, and then it is taken whole."""
+    import httpx
+
+    assert isinstance(client, httpx.Client)
+    with client.stream("GET", file.url, headers={"Range": f"bytes={have}-"} if have else {}) as response:
+        response.raise_for_status()
+        if response.status_code != httpx.codes.PARTIAL_CONTENT:
+            have = 0
+        with part.open("ab" if have else "wb") as stream:
+            for piece in response.iter_raw():
+                stream.write(piece)
+                have += len(piece)
+                say(have)
+                if have > file.size:
+                    raise httpx.RemoteProtocolError(f"{file.name} is longer than was stated")
+    if have < file.size:
+        raise httpx.RemoteProtocolError(f"the connection ended after {have / 1e6:,.0f} of {file.size / 1e6:,.0f} MB")
+
+
+def _check(info: BackboneInfo, file: HubFile, path: Path) -> None:
+    if file.sha256 and sha256_file(path) != file.sha256:
         path.unlink()
-        raise BackboneError(f"{name} of {info.title} arrived damaged.", "Try again.")
-
-
-def _bars(report: Callable[[int], None]) -> type[Any]:
-    """A silent tqdm class that hands the bytes done to `report`, only ever upwards.
-
-    The hub's client makes two bars for some files, one for what travelled and one for what was put together of it.
-    """
-    from tqdm import tqdm
-
-    furthest = 0
-
-    class Reporting(tqdm):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)
-            self.done = int(kwargs.get("initial") or 0)
-            super().__init__(*args, **{**kwargs, "disable": True})
-
-        def update(self, n: float | None = 1) -> bool | None:
-            nonlocal furthest
-            self.done += int(n or 0)
-            if self.done > furthest:
-                furthest = self.done
-                report(furthest)
-            return None
-
-    return Reporting
+        raise BackboneError(f"{file.name} of {info.title} arrived damaged (its SHA-256 is not the one stated).", "Try again.")

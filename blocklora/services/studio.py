@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocklora.clip.catalog import CAN_BE_DOWNLOADED, BackboneInfo, list_backbones
+from blocklora.clip.catalog import BackboneInfo
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import JobError, TrainingError
 from blocklora.jobs.devices import devices, resolve
@@ -15,6 +15,7 @@ from blocklora.jobs.spec import RunSpec
 from blocklora.presets import preset_config
 from blocklora.projects.library import Library
 from blocklora.projects.project import Project
+from blocklora.services.backbones import Backbones
 from blocklora.services.predicting import Predictor, PredictorFactory, Predictors
 from blocklora.services.runs import (
     RunRequest,
@@ -68,6 +69,7 @@ class Studio:
         self.library = Library(home)
         self._launcher = launcher or LocalLauncher()
         self.run_service = Runs(home, self._launcher)
+        self.backbone_service = Backbones(home, self._launcher)
         self._exporter = exporter
         self._probed: set[tuple[str, str]] = set()
         self._predictors = Predictors(predictor)
@@ -80,7 +82,7 @@ class Studio:
 
     def backbones(self) -> list[BackboneInfo]:
         """The backbones that can be chosen, and where each is."""
-        return list_backbones(self.home)
+        return self.backbone_service.all()
 
     def trash_project(self, project_id: str) -> str:
         """Move a project to the trash; returns what `Library.restore` takes.
@@ -119,7 +121,7 @@ class Studio:
     def _measure_speed(self, device: str, backbone: str) -> str:
         """Have a worker time this machine, once; says so in words. A busy device is not timed: it would look slow."""
         folder = self.home / "queue"
-        if not any(info.name == backbone and info.where != CAN_BE_DOWNLOADED for info in self.backbones()):
+        if not self.backbone_service.is_here(backbone):
             return "How long it takes is known once the backbone is on this machine."
         if (device, backbone) not in self._probed and not self.run_service.active():
             self._probed.add((device, backbone))

@@ -11,11 +11,13 @@ from blocklora.ui.forms import Act, notice
 from blocklora.ui.sample import make_sample
 from blocklora.ui.steps import follow
 from blocklora.ui.tab import NO_PROJECT, Context
+from blocklora.ui.train_form import TrainForm
 from blocklora.ui.uploads import forget, scratch_folder, uploaded_file
 
 if TYPE_CHECKING:
     from blocklora.projects.library import ProjectInfo
     from blocklora.projects.plans import Progress
+    from blocklora.projects.project import Project
     from blocklora.projects.sources import Skipped
     from blocklora.services.studio import Studio
 
@@ -136,7 +138,15 @@ class Rail:
         return wanted if wanted in known else known[0] if known else NO_PROJECT
 
     def _open(self, act: Act, current: str, progress: Progress) -> tuple[str, str]:
-        return self.studio.library.open(act.text("id")).id, ""
+        project = self.studio.library.open(act.text("id"))
+        return project.id, self.about(project)
+
+    def about(self, project: Project) -> str:
+        """A toast on what a project needs and this machine has not: its backbone; '' where all is there."""
+        missing = self.studio.backbone_service.missing(TrainForm.kept(project).backbone)
+        if not missing:
+            return ""
+        return notice(f"{missing} {project.name} needs it for training.", "The Train tab says how to bring it here.", "warn")
 
     def _new(self, act: Act, current: str, progress: Progress) -> tuple[str, str]:
         return self.studio.library.create(act.text("name")).id, ""
@@ -178,4 +188,6 @@ class Rail:
         project = self.studio.library.import_zip(archive, progress, skipped)
         forget([archive])
         left = f"{html.plural(len(skipped), 'file')} left out, the first because: {skipped[0].reason}." if skipped else ""
-        return project.id, notice(f"{project.name} was imported.", left, "warn" if skipped else "accent")
+        missing = self.studio.backbone_service.missing(TrainForm.kept(project).backbone)
+        left = f"{left} {missing} The Train tab says how to bring it here.".strip() if missing else left
+        return project.id, notice(f"{project.name} was imported.", left, "warn" if left else "accent")

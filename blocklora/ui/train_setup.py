@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from blocklora.clip.catalog import BackboneInfo
 from blocklora.config import TrainingConfig
@@ -13,6 +12,8 @@ from blocklora.jobs.devices import Device
 from blocklora.presets import PRESET_TEXTS
 from blocklora.ui import html
 from blocklora.ui.train_form import CHOICES, SETS, WHOLE, TrainForm, default_text, limits
+
+MISSING = "not on this machine"
 
 LABELS = {
     "rank": "Rank",
@@ -63,12 +64,18 @@ GROUPS = (
 
 @dataclass(frozen=True)
 class Offer:
-    """What the form can offer. `times` are a few words on each preset's length here, `own` what the chosen preset would use."""
+    """What the form can offer.
+
+    `times` are a few words on each preset's length here, `own` what the chosen preset would use; `where` says of backbones by name where
+    they are, `speeds` how many images a second each trains on here.
+    """
 
     backbones: Sequence[BackboneInfo]
     devices: Sequence[Device]
     times: dict[str, str]
     own: TrainingConfig
+    where: Mapping[str, str] = field(default_factory=dict)
+    speeds: Mapping[str, float] = field(default_factory=dict)
 
 
 def draw(key: str, form: TrainForm, offer: Offer) -> str:
@@ -79,7 +86,7 @@ def draw(key: str, form: TrainForm, offer: Offer) -> str:
     return (
         f'<form id="train-form" class="train-form" data-draft="draft" data-key="{html.escape(key)}" novalidate>'
         f'<fieldset class="presets"><legend>Recipe</legend>{"".join(_preset(text, form, offer) for text in PRESET_TEXTS)}</fieldset>'
-        f"{_backbones(form, offer.backbones)}"
+        f"{_backbones(form, offer)}"
         f'<details class="fold" data-keep="advanced"><summary>{html.icon("sliders-horizontal")}<span>Advanced</span>{words}</summary>'
         f'<div class="advanced">{groups}</div></details></form>'
     )
@@ -98,43 +105,39 @@ def _preset(text: object, form: TrainForm, offer: Offer) -> str:
 # ---- backbones
 
 
-def _backbones(form: TrainForm, infos: Sequence[BackboneInfo]) -> str:
-    chosen = next((info for info in infos if info.name == form.backbone), None)
-    name = chosen.title if chosen else form.backbone
-    facts = " · ".join(_facts(chosen)) if chosen else "not on this machine"
-    rows = "".join(_backbone(info, info.name == form.backbone) for info in infos)
+def _backbones(form: TrainForm, offer: Offer) -> str:
+    infos = list(offer.backbones)
+    if form.backbone not in [info.name for info in infos]:  # stays chosen until the person chooses another
+        infos.append(BackboneInfo(form.backbone, form.backbone, 0, "", 0, where=MISSING))
+    chosen = next(info for info in infos if info.name == form.backbone)
+    rows = "".join(_backbone(info, info is chosen, offer) for info in infos)
     return (
-        f'<details class="fold" data-keep="backbone"><summary>{html.icon("layers")}<span>Backbone</span><b>{html.escape(name)}</b>'
-        f'<span class="facts">{html.escape(facts)}</span></summary>'
+        f'<details class="fold" data-keep="backbone"><summary>{html.icon("layers")}<span>Backbone</span><b>{html.escape(chosen.title)}</b>'
+        f'<span class="facts">{_facts(chosen, offer)}</span></summary>'
         f'<fieldset class="backbones"><legend class="sr">Backbone</legend>{rows}</fieldset></details>'
     )
 
 
-def _facts(info: BackboneInfo) -> list[str]:
-    size = f"{info.size_mb:,.0f} MB" if info.size_mb >= 10 else f"{info.size_mb:.1f} MB"
-    return [info.where, size, f"{info.resolution} px", info.licence]
+def _facts(info: BackboneInfo, offer: Offer) -> str:
+    """Where it is (kept up to date by the page, from what "go" says), size, resolution, licence, and its speed here once measured."""
+    rest = []
+    if info.where != MISSING:
+        size = f"{info.size_mb:,.0f} MB" if info.size_mb >= 10 else f"{info.size_mb:.1f} MB"
+        rest = [size, f"{info.resolution} px", info.licence]
+    if (speed := offer.speeds.get(info.name)) is not None:
+        rest.append(f"trains on {speed:,.0f} images a second here" if speed >= 1 else f"{1 / speed:,.0f} seconds an image in training here")
+    where = f'<span data-where="{html.escape(info.name)}">{html.escape(offer.where.get(info.name, info.where))}</span>'
+    return " · ".join([where, *(html.escape(part) for part in rest)])
 
 
-def _backbone(info: BackboneInfo, chosen: bool) -> str:
+def _backbone(info: BackboneInfo, chosen: bool, offer: Offer) -> str:
     words = " ".join(filter(None, (info.note, info.good_for)))
     if info.zero_shot:
         words += f" Published zero-shot figure: {info.zero_shot}."
     return (
         f'<label class="backbone"><input type="radio" name="backbone" value="{html.escape(info.name)}"{html.attrs(checked=chosen)}>'
-        f'<span class="body"><b>{html.escape(info.title)}</b><span class="facts">{html.escape(" · ".join(_facts(info)))}</span>'
+        f'<span class="body"><b>{html.escape(info.title)}</b><span class="facts">{_facts(info, offer)}</span>'
         f"<span>{html.escape(words)}</span></span></label>"
-    )
-
-
-def download_note(info: BackboneInfo | None) -> str:
-    """What it means to choose a backbone that is not on this machine yet; '' where it is."""
-    if info is None or info.where != "can be downloaded":
-        return ""
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        return f"{info.title} is not on this machine, and downloads are switched off here (HF_HUB_OFFLINE): the run would stop at once."
-    return (
-        f"{info.title} is not on this machine yet: {info.size_mb:,.0f} MB are fetched from huggingface.co when the run starts. "
-        "Without internet the run stops and says which files to put where."
     )
 
 

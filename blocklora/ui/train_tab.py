@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from blocklora.errors import ConfigError, StudioError
+from blocklora.errors import BackboneError, ConfigError, StudioError
 from blocklora.jobs.devices import devices
 from blocklora.presets import PRESET_TEXTS
 from blocklora.services.showing import run_of, run_to_watch
 from blocklora.services.studio import duration
-from blocklora.ui import forms, html, train_setup, train_view
+from blocklora.ui import forms, html, train_backbone, train_setup, train_view
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.tab import Context, Refresh, Tab, needs_project
 from blocklora.ui.train_form import TrainForm
-from blocklora.ui.train_setup import Offer, download_note
+from blocklora.ui.train_setup import Offer
 from blocklora.ui.train_view import LOG_LINES, Now, Shown
 
 if TYPE_CHECKING:
@@ -94,7 +93,15 @@ class TrainTab:
 
     def _draw_form(self, project: Project, form: TrainForm) -> str:
         own = self.studio.preset(project, form.preset, form.backbone)
-        return train_setup.draw(project.id, form, Offer(self.studio.backbones(), devices(), self._times(project, form), own))
+        infos, service = self.studio.backbones(), self.studio.backbone_service
+        speeds = {info.name: speed for info in infos if (speed := service.speed(info.name)) is not None}
+        offer = Offer(infos, devices(), self._times(project, form), own, self._where(), speeds)
+        return train_setup.draw(project.id, form, offer)
+
+    def _where(self) -> dict[str, str]:
+        """Where each backbone is, or how far on its way."""
+        fetch_of = self.studio.backbone_service.fetch_of
+        return {info.name: train_backbone.where(info, fetch_of(info.name)) for info in self.studio.backbones()}
 
     def _times(self, project: Project, form: TrainForm) -> dict[str, str]:
         return {text.name: self._time(project, form, text.name) for text in PRESET_TEXTS}
@@ -109,11 +116,31 @@ class TrainTab:
         return "" if seconds is None else f"about {duration(seconds)}"
 
     def _draw_go(self, project: Project, form: TrainForm) -> str:
-        """Estimate and button, with the length of each recipe in `data-times`: the page writes them into the form."""
+        """Estimate and button, or the backbone that must be fetched first.
+
+        The length of each recipe and the place of each backbone go along as data: the page writes them into the form.
+        """
         ready, words, buttons = self._offer_start(project, form)
-        times = html.escape(json.dumps(self._times(project, form)))
-        mark = "" if ready else ' data-ready="no"'
-        return f'<div class="go"{mark} data-times="{times}"><div class="words">{words}</div>{buttons}</div>'
+        told = html.attrs(data_ready=None if ready else "no", data_times=self._times(project, form), data_where=self._where())
+        body = f'<div class="words">{words}</div>{buttons}' if words or buttons else ""
+        return f'<div class="go"{told}>{body}{self._fetches(form)}</div>'
+
+    def _fetches(self, form: TrainForm) -> str:
+        """The chosen backbone where it is not here, and others that are on their way."""
+        service, cards = self.studio.backbone_service, []
+        if not service.is_here(form.backbone):
+            info = service.find(form.backbone)
+            fetch = service.fetch_of(form.backbone)
+            cards.append(
+                train_backbone.unknown_card(service.missing(form.backbone))
+                if info is None
+                else train_backbone.missing_card(info, fetch, self.ctx.local)
+            )
+        for fetch in service.fetching():
+            info = service.find(fetch.name)
+            if info is not None and fetch.name != form.backbone:
+                cards.append(train_backbone.running_card(info, fetch))
+        return "".join(cards)
 
     def _offer_start(self, project: Project, form: TrainForm) -> tuple[bool, str, str]:
         """Whether this project has what training needs, the words beside the button, and the button (with the way on where it cannot)."""
@@ -128,9 +155,9 @@ class TrainTab:
             return True, words, off
         watched = run_to_watch(self.studio, project)
         busy = watched is not None and self.studio.status(watched.path).state in ("running", "queued")
-        info = next((info for info in self.studio.backbones() if info.name == form.backbone), None)
+        if not self.studio.backbone_service.is_here(form.backbone):
+            return True, "", ""  # what to do about it stands in the place of the button
         hints = ["It will wait until the run above is over."] if busy else []
-        hints += [note] if (note := download_note(info)) else []
         words = f"<p>{html.escape(self.studio.estimate(project, config, form.backbone).words)}</p>"
         words += "".join(f'<p class="hint">{html.escape(hint)}</p>' for hint in hints)
         button = html.local_button("Train another" if busy else "Train", "train", kind="" if busy else "primary", icon_name="play")
@@ -144,9 +171,34 @@ class TrainTab:
         form.keep(project)
         return {self.form: self._draw_form(project, form), self.go: self._draw_go(project, form)}
 
+    def go_on(self, act: Act, values: Update) -> Update:
+        """A press below the form: start training, or something about a backbone that is not here."""
+        if act.name == "start":
+            return self.start(act, values)
+        project, service, name = self.ctx.open_project(values), self.studio.backbone_service, act.text("name")
+        if act.name == "fetch":
+            service.fetch(name)
+        elif act.name == "local-backbone":
+            if not self.ctx.local:
+                raise BackboneError("Paths are only taken from who sits at this machine.", "Put the file there and open the window there.")
+            service.fetch(name, act.text("file"))
+        elif act.name == "stop-fetch":
+            service.stop(name)
+        elif act.name == "discard-fetch":
+            service.discard(name)
+        else:
+            raise ValueError(f"the Train tab knows no act {act.name!r}")
+        return {self.go: self._draw_go(project, TrainForm.kept(project))}
+
     def start(self, act: Act, values: Update) -> Update:
-        """Start training with what the form says."""
+        """Start training with what the form says.
+
+        Raises:
+            BackboneError: the chosen backbone is not here.
+        """
         project, form = self.ctx.open_project(values), TrainForm.of(act.data)
+        if missing := self.studio.backbone_service.missing(form.backbone):
+            raise BackboneError(missing, "Fetch it first, or choose another.")
         config, adapter = form.training(self.studio, project), form.adapter()
         form.keep(project)
         self.studio.start_training(project, config, form.backbone, adapter)
@@ -185,7 +237,7 @@ def build(ctx: Context) -> Refresh:
     tab = TrainTab(ctx, now, form, go)
     ctx.on_act(now, tab.answer, outputs=[now, go], trigger_mode="multiple")
     ctx.on_act(form, tab.draft, outputs=[form, go], trigger_mode="always_last")
-    ctx.on_act(go, tab.start, outputs=[now, go], trigger_mode="once")
+    ctx.on_act(go, tab.go_on, outputs=[now, go], trigger_mode="once")
     return Refresh(tab.show, [now, form, go], tab.tick, moves=(now, go))
 
 

@@ -1,102 +1,135 @@
-"""Fetching a known backbone, with a hub that lives in a folder."""
+"""Fetching a known backbone from a hub on this machine that answers as the real one does, and breaks off as the real one does."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
+from hub_server import Hub, hub_of
 
+from blocklora.clip import catalog
+from blocklora.clip import download as downloading
 from blocklora.clip.backbones import load_backbone
-from blocklora.clip.catalog import known
-from blocklora.clip.download import DownloadProgress, download
+from blocklora.clip.catalog import WEIGHTS_FILE, BackboneInfo, is_present, known
+from blocklora.clip.download import DownloadProgress, download, files_of, partial_folder
+from blocklora.clip.fetch import fetch
+from blocklora.clip.fetching import DONE, FAILED, RUNNING, read_fetch
 from blocklora.errors import BackboneError
+from blocklora.files import sha256_file
 
-
-@dataclass
-class Stated:
-    """What the hub says of a file before it is fetched."""
-
-    size: int
-    etag: str
-    commit_hash: str = "c0ffee"
-
-
-class FolderHub:
-    """Stands in for the hub's three functions that are used; serves the files of a folder in two pieces."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.asked: list[str] = []
-        self.damage = False
-
-    def url(self, repository: str, name: str) -> str:
-        return f"{repository}/{name}"
-
-    def metadata(self, url: str) -> Stated:
-        data = (self.folder / url.rsplit("/", 1)[1]).read_bytes()
-        return Stated(len(data), hashlib.sha256(data).hexdigest())
-
-    def fetch(self, repository: str, name: str, revision: str, local_dir: Path, tqdm_class: Any = None) -> str:
-        self.asked.append(f"{repository}@{revision}/{name}")
-        data = (self.folder / name).read_bytes()
-        if tqdm_class is not None:
-            bar = tqdm_class(total=len(data), initial=0, desc=name, name="huggingface_hub.http_get")
-            bar.update(len(data) // 2)
-            bar.update(len(data) - len(data) // 2)
-            bar.close()
-            behind = tqdm_class(total=len(data), initial=0, desc=name)  # the second bar that the client makes for some files
-            behind.update(len(data) // 3)
-            behind.close()
-        target = Path(local_dir) / name
-        target.write_bytes(data[:-1] if self.damage else data)
-        return str(target)
+B32 = known("ViT-B-32")
+assert B32 is not None
 
 
 @pytest.fixture
-def hub(backbone_folder: Path, monkeypatch: pytest.MonkeyPatch) -> FolderHub:
-    made = FolderHub(backbone_folder)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_url", made.url)
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", made.metadata)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", made.fetch)
-    return made
+def hub(backbone_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The real client is pointed at this hub; the list knows the hash of what this hub has, not of 600 MB that nobody fetches."""
+    with hub_of(backbone_folder) as made:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", made.address)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        template = huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", made.address + "/" + template.split("/", 3)[3])
+        known_here = tuple(replace(info, sha256="") for info in catalog.KNOWN)
+        monkeypatch.setattr(catalog, "KNOWN", known_here)
+        monkeypatch.setattr(downloading.time, "sleep", lambda seconds: None)
+        yield made
 
 
-def test_a_known_backbone_is_fetched_once(hub: FolderHub, tmp_path: Path) -> None:
+def here(name: str = "ViT-B-32") -> BackboneInfo:
+    info = known(name)
+    assert info is not None
+    return info
+
+
+def test_a_known_backbone_is_fetched_once(hub: Hub, tmp_path: Path) -> None:
     seen: list[DownloadProgress] = []
     first = load_backbone("ViT-B-32", tmp_path, seen.append)
-    assert hub.asked == [
-        "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K@c0ffee/open_clip_model.safetensors",
-        "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K@c0ffee/open_clip_config.json",
-    ]
-    size = (hub.folder / "open_clip_model.safetensors").stat().st_size
-    weights = [(p.done, p.total) for p in seen if p.file == "open_clip_model.safetensors"]
-    assert weights == [(size // 2, size), (size, size)]
-    assert {p.name for p in seen} == {"ViT-B-32"}
-    assert sorted(path.name for path in (tmp_path / "backbones").iterdir()) == ["ViT-B-32"]
+    total = sum(len(hub.files[name]) for name in files_of(here()))
+    assert all(0 <= a.done <= b.done <= b.total == total for a, b in itertools.pairwise(seen))
+    assert seen[-1].done == total and {p.name for p in seen} == {"ViT-B-32"}
+    assert any(0 < p.done < total for p in seen)
+    assert sorted(path.name for path in (tmp_path / "backbones").iterdir() if not path.name.endswith(".lock")) == ["ViT-B-32"]
+    asked = len(hub.asked)
     second = load_backbone("ViT-B-32", tmp_path)
-    assert len(hub.asked) == 2
+    assert len(hub.asked) == asked
     assert first.weights_hash == second.weights_hash
+    asked_hub = [path for _, path, _ in hub.asked if not path.startswith(("/cdn/", "/api/"))]
+    assert asked_hub and all(path.startswith(f"/{B32.repository}/resolve/{B32.revision}/") for path in asked_hub)
 
 
-def test_tokenizer_files_come_along_where_they_are_needed(hub: FolderHub, tmp_path: Path) -> None:
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-        (hub.folder / name).write_text("{}", encoding="utf-8")
-    info = known("SigLIP2-B-32")
-    assert info is not None
-    download(info, tmp_path / "siglip")
-    assert [name.rsplit("/", 1)[1] for name in hub.asked][-1] == "open_clip_config.json"
+def test_a_connection_that_breaks_goes_on_where_it_broke(hub: Hub, tmp_path: Path) -> None:
+    size = len(hub.files[WEIGHTS_FILE])
+    hub.breaks = [size // 3, size // 3]
+    download(here(), tmp_path / "b")
+    assert hub.fetched(WEIGHTS_FILE) == ["", f"bytes={size // 3}-", f"bytes={2 * (size // 3)}-"]
+    assert (tmp_path / "b" / WEIGHTS_FILE).read_bytes() == hub.files[WEIGHTS_FILE]
+
+
+def test_a_server_that_knows_no_ranges_sends_all_of_it_again(hub: Hub, tmp_path: Path) -> None:
+    hub.breaks, hub.ranges = [5000], False
+    download(here(), tmp_path / "b")
+    assert (tmp_path / "b" / WEIGHTS_FILE).read_bytes() == hub.files[WEIGHTS_FILE]
+
+
+def test_it_gives_up_where_nothing_comes_and_keeps_what_came(hub: Hub, tmp_path: Path) -> None:
+    hub.breaks = [9000, 0, 0, 0, 0]
+    with pytest.raises(BackboneError, match="could not be fetched") as caught:
+        download(here(), tmp_path / "b")
+    assert "what has arrived is kept" in caught.value.advice
+    assert not is_present(tmp_path / "b")
+    download(here(), tmp_path / "b")
+    assert hub.fetched(WEIGHTS_FILE)[-1] == "bytes=9000-"
+
+
+def test_what_is_not_what_was_stated_is_refused_and_fetched_anew(hub: Hub, tmp_path: Path) -> None:
+    good = hub.files[WEIGHTS_FILE]
+    hub.stated_hash = "0" * 64
+    with pytest.raises(BackboneError, match=r"open_clip_model\.safetensors of CLIP ViT-B/32 \(DataComp\) arrived damaged"):
+        download(here(), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    hub.stated_hash = ""
+    download(here(), tmp_path / "b")
+    assert hub.fetched(WEIGHTS_FILE) == ["", ""]
+    assert (tmp_path / "b" / WEIGHTS_FILE).read_bytes() == good
+
+
+def test_weights_that_this_program_does_not_know_are_not_even_fetched(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=r"another open_clip_model\.safetensors"):
+        download(B32, tmp_path / "b")  # with the hash of the real ones
+    assert not hub.fetched(WEIGHTS_FILE)
+
+
+def test_a_full_disk_is_told_before_anything_is_fetched(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(BackboneError, match="The disk is too full"):
+        download(here(), tmp_path / "b")
+    assert not hub.fetched(WEIGHTS_FILE)
+
+
+def test_tokenizer_files_come_along_where_they_are_needed(hub: Hub, tmp_path: Path) -> None:
+    hub.files |= dict.fromkeys(("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"), b"{}")
+    download(here("SigLIP2-B-32"), tmp_path / "siglip")
     assert (tmp_path / "siglip" / "tokenizer.json").is_file()
 
 
-def test_a_file_that_is_not_what_the_hub_stated_is_refused(hub: FolderHub, tmp_path: Path) -> None:
-    hub.damage = True
-    with pytest.raises(BackboneError, match=r"open_clip_model\.safetensors of CLIP ViT-B/32 \(DataComp\) arrived damaged"):
-        load_backbone("ViT-B-32", tmp_path)
-    assert not (tmp_path / "backbones" / "ViT-B-32").exists()
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_hub_that_says_no_is_told_with_what_to_do_by_hand(hub: Hub, tmp_path: Path, status: int) -> None:
+    hub.status = status
+    with pytest.raises(BackboneError, match=r"could not be fetched from huggingface\.co/laion") as caught:
+        download(here(), tmp_path / "backbones" / "ViT-B-32")
+    assert "open_clip_model.safetensors" in caught.value.advice
+    assert str(tmp_path / "backbones" / "ViT-B-32") in caught.value.advice
 
 
 def test_without_a_network_it_says_which_file_and_where_to_put_it(tmp_path: Path) -> None:
@@ -108,19 +141,44 @@ def test_without_a_network_it_says_which_file_and_where_to_put_it(tmp_path: Path
     assert not (tmp_path / "backbones" / "ViT-B-32").exists()
 
 
-def test_an_error_of_the_http_library_is_told_the_same_way(hub: FolderHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class ConnectError(Exception):
-        """As the HTTP library's own: not an OSError."""
-
-    def fail(url: str) -> Stated:
-        raise ConnectError("name or service not known")
-
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", fail)
-    with pytest.raises(BackboneError, match=r"could not be fetched .*\(name or service not known\)"):
-        load_backbone("ViT-B-32", tmp_path)
+# ---- the worker
 
 
-def test_a_missing_file_on_the_hub_is_told_the_same_way(hub: FolderHub, tmp_path: Path) -> None:
-    (hub.folder / "open_clip_model.safetensors").unlink()
-    with pytest.raises(BackboneError, match="could not be fetched"):
-        load_backbone("ViT-B-32", tmp_path)
+def test_the_worker_says_how_far_it_is_and_how_it_ended(hub: Hub, tmp_path: Path) -> None:
+    fetch(tmp_path, "ViT-B-32")
+    state = read_fetch(tmp_path, "ViT-B-32")
+    assert state is not None and state.state == DONE and state.done == state.total > 0
+    hub.status = 503
+    with pytest.raises(BackboneError):
+        fetch(tmp_path, "ViT-B-16")
+    state = read_fetch(tmp_path, "ViT-B-16")
+    assert state is not None and state.state == FAILED and "could not be fetched" in state.message and "put them into" in state.advice
+
+
+def test_a_killed_worker_leaves_what_came_and_the_next_goes_on(backbone_folder: Path, tmp_path: Path) -> None:
+    """A real process, killed in the middle of a slow download."""
+    program = (
+        "import sys; from dataclasses import replace; from blocklora.clip import catalog, fetch\n"
+        "catalog.KNOWN = tuple(replace(i, sha256='') for i in catalog.KNOWN); fetch.EVERY = 0.0\n"
+        "fetch.fetch(__import__('pathlib').Path(sys.argv[1]), 'ViT-B-32')"
+    )
+    folder = tmp_path / "backbones" / "ViT-B-32"
+    part = partial_folder(folder) / f"{WEIGHTS_FILE}.part"
+    with hub_of(backbone_folder, delay=0.02) as hub:
+        environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0"}
+        command = [sys.executable, "-c", program, str(tmp_path)]
+        worker = subprocess.Popen(command, env=environment)
+        deadline = time.monotonic() + 60
+        while not (part.exists() and part.stat().st_size > 10_000):
+            assert time.monotonic() < deadline and worker.poll() is None
+            time.sleep(0.02)
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+        state = read_fetch(tmp_path, "ViT-B-32")
+        assert state is not None and state.state == RUNNING and 0 < state.done < state.total
+        assert not is_present(folder)
+        arrived, hub.delay = part.stat().st_size, 0.0
+        subprocess.run(command, env=environment, check=True)
+        assert hub.fetched(WEIGHTS_FILE)[-1] == f"bytes={arrived}-"
+    assert sha256_file(folder / WEIGHTS_FILE) == sha256_file(backbone_folder / WEIGHTS_FILE)
+    assert not partial_folder(folder).exists()

@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from html import unescape
 from typing import Any
 
 import pytest
 from tab_parts import Bench, finish, new_run, train_some
 
+from blocklora.clip.fetching import FAILED, STOPPED, Fetch, heartbeat_path, write_fetch
 from blocklora.config import AdapterConfig, TrainingConfig
-from blocklora.errors import ConfigError, JobError
+from blocklora.errors import BackboneError, ConfigError, JobError
 from blocklora.jobs import events as said
+from blocklora.jobs.devices import devices
+from blocklora.jobs.liveness import beat
 from blocklora.services.showing import run_to_watch
 from blocklora.services.status import RunStatus
+from blocklora.speeds import Speed, remember
 from blocklora.ui.forms import Act
+from blocklora.ui.rail import Rail
 from blocklora.ui.train_form import TrainForm
 from blocklora.ui.train_setup import block_words, limits
 from blocklora.ui.train_tab import TrainTab
@@ -330,3 +336,82 @@ def times_of(drawn: str) -> Any:
     found = re.search(r'data-times="([^"]*)"', drawn)
     assert found
     return json.loads(unescape(found[1]))
+
+
+# ---- backbones that are not here
+
+
+def chosen(bench: Bench, name: str) -> TrainTab:
+    TrainForm.of({"backbone": name}).keep(bench.project)
+    return tab_of(bench)
+
+
+def test_a_missing_backbone_takes_the_place_of_the_button(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    drawn = chosen(bench, "ViT-B-32").show(bench.project)["go"]
+    assert 'data-do="train"' not in drawn
+    assert "CLIP ViT-B/32 (DataComp) is not on this machine yet" in text_of(drawn)
+    assert 'data-act="fetch"' in drawn and "Download 605 MB" in drawn and "Use a local file" in drawn
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    off = chosen(bench, "ViT-B-32").show(bench.project)["go"]
+    assert "downloads are switched off here" in off and "disabled" in off
+
+
+def test_a_download_is_watched_and_another_backbone_can_be_trained_meanwhile(bench: Bench) -> None:
+    home = bench.studio.home
+    write_fetch(home, Fetch("ViT-B-32", done=121_000_000, total=605_000_000, speed=4.4e6))
+    beat(heartbeat_path(home, "ViT-B-32"), os.getpid())
+    words = text_of(chosen(bench, "ViT-B-32").show(bench.project)["go"])
+    assert "Downloading CLIP ViT-B/32 (DataComp) 121 MB of 605 MB · 20 % · 4.4 MB/s · 2 minutes left Cancel" in words
+    tab = chosen(bench, "builtin")
+    drawn = tab.show(bench.project)
+    assert "Downloading CLIP ViT-B/32" in drawn["go"] and 'data-do="train"' in drawn["go"]
+    told = re.search(r'data-where="([^"]*)"', drawn["go"])
+    assert told and json.loads(unescape(told[1]))["ViT-B-32"] == "downloading, 20 %"
+
+
+def test_what_became_of_a_download(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    home = bench.studio.home
+    write_fetch(home, Fetch("ViT-B-32", STOPPED, done=121_000_000, total=605_000_000))
+    tab = chosen(bench, "ViT-B-32")
+    drawn = tab.show(bench.project)["go"]
+    assert "stopped at 121 MB of 605 MB. What has arrived is kept." in text_of(drawn)
+    assert "Go on" in drawn and 'data-act="discard-fetch"' in drawn
+    write_fetch(home, Fetch("ViT-B-32", FAILED, message="No <hub>.", advice="Put the files there."))
+    failed = tab.show(bench.project)["go"]
+    assert 'role="alert"' in failed and "No &lt;hub&gt;." in failed and "Put the files there." in failed and "Try again" in failed
+
+
+def test_presses_on_a_missing_backbone(bench: Bench) -> None:
+    tab = chosen(bench, "ViT-B-32")
+    values = {bench.ctx.project: bench.project.id}
+    drawn = tab.go_on(Act("fetch", {"name": "ViT-B-32"}), values)["go"]
+    assert bench.launcher.started[-1][0] == "blocklora.clip.fetch"
+    assert "Asking for CLIP ViT-B/32" in drawn
+    tab.go_on(Act("discard-fetch", {"name": "ViT-L-14"}), values)
+    for act in ("fetch", "local-backbone"):
+        with pytest.raises(BackboneError, match="no backbone 'nonsense'"):
+            tab.go_on(Act(act, {"name": "nonsense", "file": "/x"}), values)
+    with pytest.raises(BackboneError, match="not on this machine"):
+        tab.go_on(Act("start", {"backbone": "ViT-B-32"}), values)
+    far = TrainTab(replace(bench.ctx, local=False), *("now", "form", "go"))  # type: ignore[arg-type]
+    with pytest.raises(BackboneError, match="only taken from who sits at this machine"):
+        far.go_on(Act("local-backbone", {"name": "ViT-B-32", "file": "/etc/passwd"}), values)
+    assert "Use a local file" not in far.show(bench.project)["go"]
+
+
+def test_a_backbone_of_ones_own_that_is_gone_stays_chosen_and_is_explained(bench: Bench) -> None:
+    tab = chosen(bench, "mine")
+    drawn = tab.show(bench.project)
+    assert re.search(r'value="mine" checked', drawn["form"]) and "not on this machine" in drawn["form"]
+    assert "“mine” is not on this machine" in drawn["go"] and 'data-do="train"' not in drawn["go"]
+    toast = Rail(bench.ctx).about(bench.project)
+    assert "“mine”" in toast and "The Train tab says" in toast
+    chosen(bench, "builtin")
+    assert Rail(bench.ctx).about(bench.project) == ""
+
+
+def test_a_measured_speed_is_told_beside_the_backbone(bench: Bench) -> None:
+    remember(bench.studio.home, devices()[0].kind, "builtin", Speed(1.0, 0.01, 0.02, 5.0))
+    assert "trains on 50 images a second here" in text_of(tab_of(bench).show(bench.project)["form"])

@@ -41,9 +41,9 @@
   }
 
   /** Ask for a line of text; null when the person changed their mind. */
-  function ask({ title, label, value = "", ok = "OK", hint = "" }) {
+  function ask({ title, label, value = "", ok = "OK", hint = "", most = 200 }) {
     return open(title, (body, close) => {
-      const input = make("input", { type: "text", name: "value", value, required: true, maxLength: 200, autocomplete: "off" });
+      const input = make("input", { type: "text", name: "value", value, required: true, maxLength: most, autocomplete: "off" });
       input.setAttribute("autofocus", "");
       const form = make(
         "form",

@@ -19,13 +19,18 @@
     key = form.dataset.key;
   });
 
-  // How long each recipe takes becomes known, and changes, while the form stays as it is.
+  // How long each recipe takes becomes known, and backbones arrive, while the form stays as it is.
   const showTimes = () => {
     const told = document.querySelector("[data-room=train-go] [data-times]");
     for (const [name, words] of Object.entries(JSON.parse(told?.dataset.times || "{}"))) {
       const place = document.querySelector(`#train-form [data-time="${name}"]`);
       if (place && place.textContent !== words) place.textContent = words;
     }
+    const where = JSON.parse(told?.dataset.where || "{}");
+    document.querySelectorAll("#train-form [data-where]").forEach((place) => {
+      const words = where[place.dataset.where];
+      if (words !== undefined && place.textContent !== words) place.textContent = words;
+    });
   };
   studio.onDraw("train-go", () => requestAnimationFrame(showTimes));
   studio.onDraw("train-form", () => requestAnimationFrame(showTimes));
@@ -35,6 +40,13 @@
     if (performance.now() - pressed < 1200) return; // a double click is one wish
     pressed = performance.now();
     send(room, "start", values(document.getElementById("train-form")));
+  };
+
+  local["local-backbone"] = async (element, room) => {
+    const { name, title } = element.dataset;
+    const hint = "The .safetensors file of exactly this model. It is checked and copied; yours stays where it is.";
+    const file = await studio.dialog.ask({ title: `A file for ${title}`, label: "File on this computer", ok: "Use it", hint, most: 4000 });
+    if (file) send(room, "local-backbone", { name, file });
   };
 
   // ---- folds: Gradio writes its HTML over ours and would shut what a person has opened
