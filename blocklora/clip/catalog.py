@@ -189,12 +189,21 @@ def _local(name: str, folder: Path) -> BackboneInfo:
     size = values["model_cfg"]["vision_cfg"].get("image_size", 224)
     return BackboneInfo(
         name=name,
-        title=str(words.get("title", "Built-in small CLIP" if builtin else name)),
+        title=str(words.get("title", "Built-in offline starter" if builtin else name)),
         size_mb=round((folder / WEIGHTS_FILE).stat().st_size / 1e6, 1),
         licence=str(words.get("licence", "see its model card" if builtin else "see where it came from")),
         resolution=int(size if isinstance(size, int) else size[0]),
-        note=str(words.get("note", "Comes with the program; nothing to download." if builtin else "")),
-        good_for=str(words.get("good_for", "Trying things out, and machines without a graphics card." if builtin else "")),
+        note=str(
+            words.get(
+                "note",
+                "A small CLIP that comes with the program. Where a network can be reached, CLIP ViT-B/32 sees and knows far more."
+                if builtin
+                else "",
+            )
+        ),
+        good_for=str(
+            words.get("good_for", "Trying things out, machines without a network, and without a graphics card." if builtin else "")
+        ),
         zero_shot=str(words.get("zero_shot", "")),
         builtin=builtin,
         where=BUILT_IN if builtin else ON_THIS_MACHINE,

@@ -107,9 +107,10 @@ def _explained(info: BackboneInfo, folder: Path) -> Iterator[None]:
     except BackboneError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = lines[0].split(" for url ")[0].rstrip(". ")[:160]
         raise BackboneError(
-            f"{info.title} is not on this machine and could not be fetched from huggingface.co/{info.repository} ({reason[0][:160]}).",
+            f"{info.title} is not on this machine and could not be fetched from huggingface.co/{info.repository} ({reason}).",
             "Connect to the internet and try again; what has arrived is kept. "
             f"Or get {', '.join(files_of(info))} from {page_of(info)} elsewhere and put them into {folder}.",
         ) from error

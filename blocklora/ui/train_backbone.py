@@ -42,7 +42,7 @@ def missing_card(info: BackboneInfo, fetch: Fetch | None, local: bool) -> str:
     buttons = _offers(info, fetch, local)
     if fetch is not None and fetch.state == FAILED:
         return (
-            f'<div class="fetch failed" role="alert"><p>{html.icon("circle-x")}<b>{html.escape(fetch.message)}</b></p>'
+            f'<div class="fetch failed" role="alert"><p>{html.icon("circle-x")}<span>{html.escape(fetch.message)}</span></p>'
             f'<p class="hint">{html.escape(fetch.advice)}</p><div class="buttons">{buttons}</div></div>'
         )
     if fetch is not None and fetch.done:

@@ -65,8 +65,10 @@ class Server:
         return self.network_log.read_text(encoding="utf-8") if self.network_log.exists() else ""
 
 
-def start(home: Path, port: int = 0) -> Server:
+def start(home: Path, port: int = 0, hub: str = "") -> Server:
     """Start the program on a data home and wait until it says its address. It runs from an empty folder, guarded.
+
+    Without the address of a `hub` on this machine it is told to stay offline.
 
     Raises:
         RuntimeError: it ended, or said no address in time; with what it printed.
@@ -75,7 +77,8 @@ def start(home: Path, port: int = 0) -> Server:
     work.mkdir(parents=True, exist_ok=True)
     log = home.parent / f"{home.name}-network.log"
     path = os.pathsep.join(filter(None, [str(GUARD), os.environ.get("PYTHONPATH", "")]))
-    environment = {**os.environ, "PYTHONPATH": path, "BLOCKLORA_NETWORK_LOG": str(log), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONPATH": path, "BLOCKLORA_NETWORK_LOG": str(log), "PYTHONUNBUFFERED": "1"}
+    environment |= {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"} if hub else {"HF_HUB_OFFLINE": "1"}
     command = [sys.executable, str(ROOT / "app.py"), "--no-browser", "--port", str(port), "--home", str(home)]
     process = subprocess.Popen(command, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines: queue.Queue[str | None] = queue.Queue()
@@ -102,12 +105,12 @@ def _drain(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> No
 
 
 @contextlib.contextmanager
-def serving(home: Path, workers_stay: bool = False) -> Iterator[Server]:
+def serving(home: Path, workers_stay: bool = False, hub: str = "") -> Iterator[Server]:
     """A server for as long as the block lasts; it must end cleanly on Ctrl-C if it is still there.
 
     Nothing of it stays, except workers where `workers_stay` says so and the block went well.
     """
-    server = start(home)
+    server = start(home, hub=hub)
     try:
         yield server
     except BaseException:
