@@ -18,8 +18,8 @@ class Head(nn.Module):
 
     Args:
         tower: (N, 3, S, S) -> (N, D), or a tuple that begins with it (CoCa also returns its tokens).
-        class_weights: (C, D), rows normalised.
-        logit_scale: factor of the cosine similarities; 100 in CLIP.
+        class_weights: (C, D).
+        logit_scale: factor of embedding @ class_weights^T; 100 in CLIP.
         temperature: the calibration that `logit_scale` is divided by.
 
     Raises:

@@ -1,6 +1,6 @@
 """The adapter file: safetensors whose metadata says everything that is needed to use it again, except the base model itself.
 
-Layout: the tensors of `Adapters.state_dict` ("image.11.q.A", ...), optionally "class_weights" (C, D), the final normalised class
+Layout: the tensors of `Adapters.state_dict` ("image.11.q.A", ...), optionally "class_weights" (C, D), the final class
 weights, and other tensors that a run keeps; and three metadata strings: "format" (always "blocklora-adapter"), "format_version"
 and "meta", the fields of `AdapterMeta` as JSON. Never pickle.
 """
@@ -43,7 +43,7 @@ class AdapterMeta:
     """What an adapter file says about itself.
 
     `adapter` and `preprocess` are `AdapterConfig` and `Preprocess` as JSON values. Logits are
-    logit_scale / temperature * (image features) @ (class weights)^T, all features normalised.
+    logit_scale / temperature * (image features) @ (class weights)^T, with normalised image features.
     """
 
     base_model: str

@@ -2,8 +2,9 @@
 
 A row of the (C, D) weights is a direction in the model's embedding space; an image belongs to the class whose direction it is
 nearest to. Names give that direction through the text tower (CLIP's zero-shot classifier). Where the tower does not know the name,
-the mean of the class's own images says more (nearest class mean; Snell et al. 2017, arXiv 1703.05175). Which of them serves this
-project is measured on its own images.
+the mean of the class's own images says more (nearest class mean; Snell et al. 2017, arXiv 1703.05175), and with enough images the
+same mean in the metric of how images of one class differ (linear discriminant analysis; Fisher 1936, for CLIP's features Wang et al.
+2024, arXiv 2402.04087). Which of them serves this project is measured on its own images.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 BLENDS = tuple(i / 10 for i in range(11))  # share of the text in the blend
+FOLDS = 5  # in which discriminant weights are tried on images that they were not made from
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Features:
 
 @dataclass(frozen=True)
 class Choice:
-    """Where class weights come from. `text_share` is the share of the text, 0..1.
+    """Where class weights come from. `text_share` is the share of the text, 0..1; `discriminant` says that those from images are in the
+    metric of how images of one class differ.
 
     `zero_shot` and `before_tuning` are top-1 shares on all images looked at (each image left out of its own class mean).
     """
@@ -38,6 +41,7 @@ class Choice:
     before_tuning: float
     names_known: bool
     note: str
+    discriminant: bool = False
 
 
 def class_means(features: Features, n_classes: int) -> torch.Tensor:
@@ -45,6 +49,55 @@ def class_means(features: Features, n_classes: int) -> torch.Tensor:
     sums = torch.zeros(n_classes, features.values.shape[1], dtype=features.values.dtype)
     sums.index_add_(0, features.labels, features.values)
     return F.normalize(sums, dim=1)
+
+
+def discriminant_weights(features: Features, n_classes: int) -> torch.Tensor:
+    """Class weights (C, D) of linear discriminant analysis without an offset: cosines to the class means, in the metric in which images
+    of one class differ equally in all directions.
+
+    The covariance within classes is shrunk towards a multiple of the identity by the oracle approximating rule (Chen et al. 2010,
+    arXiv 0907.4698), wholly where there are few images: then these are the class means. Rows are not of length one: the length of an
+    image's embedding in that metric is left to its logits, which changes no answer, and is one on average.
+    """
+    x, y = features.values.double(), features.labels
+    counts = torch.bincount(y, minlength=n_classes).clamp(min=1).to(x.dtype)
+    means = torch.zeros(n_classes, x.shape[1], dtype=x.dtype).index_add_(0, y, x) / counts[:, None]  # (C, D)
+    within = x - means[y]
+    freedom = len(y) - int((torch.bincount(y, minlength=n_classes) > 0).sum())
+    if freedom < 1:
+        return class_means(features, n_classes)
+    covariance = within.T @ within / freedom  # (D, D)
+    size = covariance.shape[0]
+    level, square = covariance.trace() / size, covariance.square().mean()
+    if level <= 0:
+        return class_means(features, n_classes)
+    spread = (freedom + 1) * (square - level**2 / size)
+    shrinkage = 1.0 if spread <= 0 else min(1.0, float((square + level**2) / spread))
+    covariance = (1 - shrinkage) * covariance + shrinkage * level * torch.eye(size, dtype=x.dtype)
+    towards = torch.linalg.solve(covariance, means.T).T  # (C, D)
+    lengths = (towards * means).sum(dim=1, keepdim=True).clamp(min=1e-12).sqrt()  # of the means in the metric
+    usual = (x * torch.linalg.solve(covariance, x.T).T).sum(dim=1).clamp(min=1e-12).sqrt().mean()
+    return (towards / lengths / usual).to(features.values.dtype)
+
+
+def _tried_discriminant(train: Features, held_out: Features, n_classes: int, scale: float) -> tuple[float, float]:
+    """`_scores` of discriminant weights: training images fold by fold, since the metric too was learned from them."""
+    order = torch.argsort(train.labels, stable=True)
+    fold = torch.empty_like(train.labels)
+    fold[order] = torch.arange(len(order)) % FOLDS
+    logits = torch.zeros(len(train.labels), n_classes)
+    for number in range(FOLDS):
+        out = fold == number
+        if out.any() and not out.all():
+            weights = discriminant_weights(Features(train.values[~out], train.labels[~out]), n_classes)
+            logits[out] = train.values[out] @ weights.T
+    return _right_and_loss(
+        torch.cat([logits, held_out.values @ discriminant_weights(train, n_classes).T]) * scale, torch.cat([train.labels, held_out.labels])
+    )
+
+
+def _right_and_loss(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    return (logits.argmax(dim=1) == labels).double().mean().item(), F.cross_entropy(logits, labels).item()
 
 
 def blend(text: torch.Tensor | None, means: torch.Tensor, text_share: float) -> torch.Tensor:
@@ -74,9 +127,7 @@ def _scores(
     """Top-1 share and mean negative log-likelihood over held-out images and left-out training images."""
     weights = blend(text, class_means(train, n_classes), share)
     logits = torch.cat([left_out_logits(train, text, n_classes, share), held_out.values @ weights.T]) * scale
-    labels = torch.cat([train.labels, held_out.labels])
-    right = (logits.argmax(dim=1) == labels).double().mean().item()
-    return right, F.cross_entropy(logits, labels).item()
+    return _right_and_loss(logits, torch.cat([train.labels, held_out.labels]))
 
 
 def _names_known(share_right: float, n: int, n_classes: int) -> bool:
@@ -100,6 +151,11 @@ def choose(train: Features, held_out: Features, text: torch.Tensor, wanted: str,
     allowed = {"auto": BLENDS if known else (0.0,), "text": (1.0,), "images": (0.0,), "blend": BLENDS[1:-1]}[wanted]
     # Most right first; among equals the lower loss, which keeps a lucky share from winning.
     share = max(allowed, key=lambda s: (round(scores[s][0], 6), -scores[s][1]))
+    before, discriminant = scores[share], False
+    if wanted in ("auto", "images"):
+        tried = _tried_discriminant(train, held_out, n_classes, scale)
+        if tried[0] > before[0]:
+            share, before, discriminant = 0.0, tried, True
     mode = "text" if share == 1.0 else "images" if share == 0.0 else "blend"
     if wanted != "auto":
         note = {
@@ -113,22 +169,24 @@ def choose(train: Features, held_out: Features, text: torch.Tensor, wanted: str,
         note = "Your class names mean something to this model: it starts from them."
     else:
         note = f"Your class names mean something to this model: it starts from {share:.0%} names and {1 - share:.0%} images."
-    return Choice(mode, share, scores[1.0][0], scores[share][0], known, note)
+    return Choice(mode, share, scores[1.0][0], before[0], known, note, discriminant)
 
 
 class ClassWeights(nn.Module):
-    """The trainable class weights of a run: a start from text and means, plus a learned shift.
+    """The trainable class weights of a run: a start from text and images, plus a learned shift.
 
-    In "text" mode there is no shift: the text tower alone gives the weights, as in the reference protocol.
+    In "text" mode there is no shift: the text tower alone gives the weights, as in the reference protocol. Rows are of length one unless
+    the start is `discriminant_weights`, whose lengths carry the metric.
     """
 
     means: torch.Tensor
     text: torch.Tensor
     shift: nn.Parameter | None
 
-    def __init__(self, choice: Choice, means: torch.Tensor, text: torch.Tensor) -> None:
+    def __init__(self, choice: Choice, features: Features, text: torch.Tensor) -> None:
         super().__init__()
-        self.mode, self.text_share = choice.mode, choice.text_share
+        self.mode, self.text_share, self.free = choice.mode, choice.text_share, choice.discriminant
+        means = (discriminant_weights if choice.discriminant else class_means)(features, len(text)).clone()
         self.register_buffer("means", means)
         self.register_buffer("text", text)
         self.shift = nn.Parameter(torch.zeros_like(means)) if choice.mode != "text" else None
@@ -138,8 +196,10 @@ class ClassWeights(nn.Module):
         return self.mode != "images"
 
     def forward(self, text: torch.Tensor | None = None) -> torch.Tensor:
-        """Normalised class weights (C, D); `text` (C, D) is this step's encoding of the names, by default the frozen one."""
+        """Class weights (C, D); `text` (C, D) is this step's encoding of the names, by default the frozen one."""
         if self.mode == "text":
             return self.text if text is None else text
+        if self.free and self.shift is not None:
+            return self.means + self.shift
         start = blend((self.text if text is None else text) if self.uses_text else None, self.means, self.text_share)
         return start if self.shift is None else F.normalize(start + self.shift, dim=-1)

@@ -23,7 +23,7 @@ from blocklora.jobs.events import Caching, Downloading, Event, Note
 from blocklora.jobs.spec import RunSpec
 from blocklora.lora.attach import Adapters, attach
 from blocklora.projects.dataset import Dataset
-from blocklora.training.class_weights import Choice, ClassWeights, Features, choose, class_means
+from blocklora.training.class_weights import Choice, ClassWeights, Features, choose
 from blocklora.training.control import Control
 from blocklora.training.device import Compute
 from blocklora.training.image_cache import ImageCache
@@ -222,7 +222,7 @@ def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control) -> Ge
     for warning in prompts.warnings if choice.mode != "images" else ():  # names that are not used may be as long as they like
         yield Note(warning)
     # inference_mode tensors cannot take part in autograd: the buffers are made of fresh copies.
-    weights = ClassWeights(choice, class_means(features, len(names)).clone(), text.clone()).to(compute.device)
+    weights = ClassWeights(choice, features, text.clone()).to(compute.device)
     before = _before(held.values, held.labels, weights, backbone.logit_scale)
     before_test = None if test is None else _before(embed_all(backbone, test, compute), test.labels, weights, backbone.logit_scale)
     adapter = spec.adapter
@@ -266,5 +266,5 @@ def _fill(images: EvalSet) -> Generator[Event, None, None]:
 
 
 def logits_of(features: torch.Tensor, weights: torch.Tensor, scale: float) -> torch.Tensor:
-    """Logits (N, C) of embeddings (N, D), normalised here, against normalised class weights (C, D): cosines times `scale`."""
+    """Logits (N, C) of embeddings (N, D), normalised here, against class weights (C, D)."""
     return scale * F.normalize(features.float(), dim=1) @ weights.float().T

@@ -2,7 +2,8 @@
 
 BENCH_DIR holds `<set>/train/<class>/*.jpg` and `<set>/test/<class>/*.jpg` with a `bench.json` of prompt templates. For each set, seed and
 preset this trains exactly as the product does (its held-out share is taken from the shots), then measures on all test images. Beside it
-stand two frozen heads on the same features and all shots: nearest class mean, and logistic regression. One JSON line a run; finished runs
+stand frozen heads on the same features and all shots: nearest class mean, the discriminant that training may start from, and logistic
+regression. One JSON line a run; finished runs
 are not repeated.
 """
 
@@ -74,7 +75,8 @@ def logistic(features: torch.Tensor, labels: torch.Tensor, n_classes: int, decay
 
 
 def frozen_heads(setup: Setup) -> dict[str, float]:
-    """Test accuracy of two heads on frozen features of all shots (training and held-out); call before training."""
+    """Test accuracy of three heads on frozen features of all shots (training and held-out); call before training."""
+    from blocklora.training.class_weights import Features, discriminant_weights
     from blocklora.training.setup import embed_all
 
     indices = tuple(sorted((*setup.data.train, *setup.data.held_out)))
@@ -85,11 +87,13 @@ def frozen_heads(setup: Setup) -> dict[str, float]:
     n = len(setup.data.dataset.class_names)
     means = F.normalize(torch.zeros(n, values.shape[1]).index_add_(0, shots.labels, values), dim=1)
     nearest = ((test @ means.T).argmax(1) == setup.test.labels).float().mean().item()
+    weights = discriminant_weights(Features(values, shots.labels), n)
+    discriminant = ((test @ weights.T).argmax(1) == setup.test.labels).float().mean().item()
     centre, spread = values.mean(0), values.std()
     head = logistic((values - centre) / spread, shots.labels, n)
     with torch.no_grad():
         linear = (head((test - centre) / spread).argmax(1) == setup.test.labels).float().mean().item()
-    return {"nearest_mean": nearest, "logistic": linear}
+    return {"nearest_mean": nearest, "discriminant": discriminant, "logistic": linear}
 
 
 def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, args: argparse.Namespace) -> dict[str, Any]:
@@ -113,6 +117,7 @@ def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, a
         "zero_shot": setup.before_test.zero_shot / setup.before_test.n,
         **heads,
         "mode": setup.choice.mode,
+        "discriminant_start": setup.choice.discriminant,
         "best_step": state.progress.best_step,
         "steps": state.progress.step,
         "seconds": round(time.time() - began, 1),
@@ -121,7 +126,7 @@ def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, a
 
 def summary(rows: list[dict[str, Any]]) -> str:
     """A Markdown table: mean over seeds, and the largest distance from it, in percent."""
-    keys = ("zero_shot", "start", "nearest_mean", "logistic", "tuned")
+    keys = ("zero_shot", "start", "nearest_mean", "discriminant", "logistic", "tuned")
     lines = ["| set | shots | preset | seeds | " + " | ".join(keys) + " | s |", "| --- " * (len(keys) + 5) + "|"]
     groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
     for row in rows:
