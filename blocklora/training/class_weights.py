@@ -15,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from blocklora.training.metrics import fit_temperature
+
 BLENDS = tuple(i / 10 for i in range(11))  # share of the text in the blend
-FOLDS = 5  # in which discriminant weights are tried on images that they were not made from
+FOLDS = 10  # in which discriminant weights are tried on images that they were not made from
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Features:
 
 @dataclass(frozen=True)
 class Choice:
-    """Where class weights come from. `text_share` is the share of the text, 0..1; `discriminant` says that those from images are in the
-    metric of how images of one class differ.
+    """Where class weights come from. `text_share` is the share of the text, 0..1; `discriminant` is 0, or the factor of discriminant
+    weights (`discriminant_weights`) with which they are as sure as they are right.
 
     `zero_shot` and `before_tuning` are top-1 shares on all images looked at (each image left out of its own class mean).
     """
@@ -41,7 +43,7 @@ class Choice:
     before_tuning: float
     names_known: bool
     note: str
-    discriminant: bool = False
+    discriminant: float = 0.0
 
 
 def class_means(features: Features, n_classes: int) -> torch.Tensor:
@@ -55,11 +57,14 @@ def discriminant_weights(features: Features, n_classes: int) -> torch.Tensor:
     """Class weights (C, D) of linear discriminant analysis without an offset: cosines to the class means, in the metric in which images
     of one class differ equally in all directions.
 
+    What all images have in common, the direction of their mean, is left out first: in that metric it would outweigh the differences.
     The covariance within classes is shrunk towards a multiple of the identity by the oracle approximating rule (Chen et al. 2010,
     arXiv 0907.4698), wholly where there are few images: then these are the class means. Rows are not of length one: the length of an
     image's embedding in that metric is left to its logits, which changes no answer, and is one on average.
     """
     x, y = features.values.double(), features.labels
+    common = F.normalize(x.mean(dim=0), dim=0)
+    x = x - (x @ common)[:, None] * common
     counts = torch.bincount(y, minlength=n_classes).clamp(min=1).to(x.dtype)
     means = torch.zeros(n_classes, x.shape[1], dtype=x.dtype).index_add_(0, y, x) / counts[:, None]  # (C, D)
     within = x - means[y]
@@ -80,8 +85,10 @@ def discriminant_weights(features: Features, n_classes: int) -> torch.Tensor:
     return (towards / lengths / usual).to(features.values.dtype)
 
 
-def _tried_discriminant(train: Features, held_out: Features, n_classes: int, scale: float) -> tuple[float, float]:
-    """`_scores` of discriminant weights: training images fold by fold, since the metric too was learned from them."""
+def _tried_discriminant(train: Features, held_out: Features, n_classes: int, scale: float) -> tuple[tuple[float, float], float]:
+    """`_scores` of discriminant weights, and the factor that suits them best: training images fold by fold, since the metric too was
+    learned from them.
+    """
     order = torch.argsort(train.labels, stable=True)
     fold = torch.empty_like(train.labels)
     fold[order] = torch.arange(len(order)) % FOLDS
@@ -91,9 +98,10 @@ def _tried_discriminant(train: Features, held_out: Features, n_classes: int, sca
         if out.any() and not out.all():
             weights = discriminant_weights(Features(train.values[~out], train.labels[~out]), n_classes)
             logits[out] = train.values[out] @ weights.T
-    return _right_and_loss(
-        torch.cat([logits, held_out.values @ discriminant_weights(train, n_classes).T]) * scale, torch.cat([train.labels, held_out.labels])
-    )
+    logits = torch.cat([logits, held_out.values @ discriminant_weights(train, n_classes).T]) * scale
+    labels = torch.cat([train.labels, held_out.labels])
+    factor = 1 / fit_temperature(logits.numpy(), labels.numpy())
+    return _right_and_loss(logits * factor, labels), factor
 
 
 def _right_and_loss(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
@@ -151,11 +159,11 @@ def choose(train: Features, held_out: Features, text: torch.Tensor, wanted: str,
     allowed = {"auto": BLENDS if known else (0.0,), "text": (1.0,), "images": (0.0,), "blend": BLENDS[1:-1]}[wanted]
     # Most right first; among equals the lower loss, which keeps a lucky share from winning.
     share = max(allowed, key=lambda s: (round(scores[s][0], 6), -scores[s][1]))
-    before, discriminant = scores[share], False
+    before, discriminant = scores[share], 0.0
     if wanted in ("auto", "images"):
-        tried = _tried_discriminant(train, held_out, n_classes, scale)
+        tried, factor = _tried_discriminant(train, held_out, n_classes, scale)
         if tried[0] > before[0]:
-            share, before, discriminant = 0.0, tried, True
+            share, before, discriminant = 0.0, tried, factor
     mode = "text" if share == 1.0 else "images" if share == 0.0 else "blend"
     if wanted != "auto":
         note = {
@@ -185,8 +193,8 @@ class ClassWeights(nn.Module):
 
     def __init__(self, choice: Choice, features: Features, text: torch.Tensor) -> None:
         super().__init__()
-        self.mode, self.text_share, self.free = choice.mode, choice.text_share, choice.discriminant
-        means = (discriminant_weights if choice.discriminant else class_means)(features, len(text)).clone()
+        self.mode, self.text_share, self.free = choice.mode, choice.text_share, choice.discriminant > 0
+        means = choice.discriminant * discriminant_weights(features, len(text)) if self.free else class_means(features, len(text)).clone()
         self.register_buffer("means", means)
         self.register_buffer("text", text)
         self.shift = nn.Parameter(torch.zeros_like(means)) if choice.mode != "text" else None

@@ -117,7 +117,7 @@ def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, a
         "zero_shot": setup.before_test.zero_shot / setup.before_test.n,
         **heads,
         "mode": setup.choice.mode,
-        "discriminant_start": setup.choice.discriminant,
+        "discriminant_start": setup.choice.discriminant > 0,
         "best_step": state.progress.best_step,
         "steps": state.progress.step,
         "seconds": round(time.time() - began, 1),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from blocklora.training.augment import crop_resize_flip, draw_crops
-from blocklora.training.class_weights import Features, choose, class_means, left_out_logits
+from blocklora.training.class_weights import ClassWeights, Features, choose, class_means, discriminant_weights, left_out_logits
 from blocklora.training.image_cache import ImageCache, shrink
 from blocklora.training.loop import cosine
 from blocklora.training.metrics import confusion, fit_temperature, negative_log_likelihood, per_class, report, softmax, wilson
@@ -164,6 +164,59 @@ def test_names_that_say_it_all_are_used() -> None:
 def test_what_was_asked_for_is_taken(wanted: str, share: float) -> None:
     choice = choose(clusters(4, 0.3), clusters(2, 0.3, 1), torch.eye(4), wanted, 100.0)
     assert (choice.mode, choice.text_share) == (wanted, share)
+
+
+def stretched(n: int, seed: int = 0) -> Features:
+    """Three classes that differ in two directions, while images of one class differ far more in four others."""
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(3).repeat(n)
+    values = 0.02 * torch.randn(3 * n, 24, generator=draw)
+    values[:, 0] += 1.0
+    values[:, 1:3] += 0.1 * torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])[labels]
+    values[:, 4:8] += 0.4 * torch.randn(3 * n, 4, generator=draw)
+    return Features(unit(values), labels)
+
+
+def right(features: Features, weights: torch.Tensor) -> float:
+    return ((features.values @ weights.T).argmax(1) == features.labels).float().mean().item()
+
+
+def test_discriminant_weights_look_past_what_differs_within_classes() -> None:
+    train, test = stretched(30), stretched(200, seed=1)
+    assert right(test, class_means(train, 3)) < 0.85 < 0.97 < right(test, discriminant_weights(train, 3))
+
+
+def test_discriminant_weights_are_the_means_where_little_is_known() -> None:
+    alone = Features(unit(torch.randn(3, 8, generator=torch.Generator().manual_seed(0))), torch.arange(3))
+    assert torch.equal(discriminant_weights(alone, 3), class_means(alone, 3))
+    even = clusters(2, 0.01)  # differences within classes without a direction: the covariance is shrunk to a ball
+    centred = class_means(even, 4) - class_means(even, 4).mean(0)
+    assert torch.nn.functional.cosine_similarity(discriminant_weights(even, 4), centred).min() > 0.95
+    same = Features(torch.eye(3).repeat(2, 1), torch.arange(3).repeat(2))  # no difference at all
+    assert torch.equal(discriminant_weights(same, 3), class_means(same, 3))
+    assert torch.isfinite(discriminant_weights(Features(same.values, same.labels), 5)).all()  # two classes without images
+
+
+def test_discriminant_weights_give_logits_of_the_size_of_cosines() -> None:
+    train = stretched(30)
+    logits = train.values @ discriminant_weights(train, 3).T
+    assert 0.1 < logits.abs().max() < 3
+
+
+def test_discriminant_weights_are_chosen_where_they_are_better_and_then_trained_as_they_are() -> None:
+    train, held = stretched(30), stretched(10, seed=2)
+    text = unit(torch.ones(3, 24) + 0.01 * torch.randn(3, 24, generator=torch.Generator().manual_seed(1)))
+    choice = choose(train, held, text, "auto", 14.0)
+    assert choice.mode == "images" and choice.discriminant > 0
+    weights = ClassWeights(choice, train, text)
+    assert weights.shift is not None
+    assert torch.allclose(weights(), choice.discriminant * discriminant_weights(train, 3))
+    assert right(held, weights().detach()) > 0.95
+    assert choose(train, held, text, "blend", 14.0).discriminant == 0
+    plain = choose(clusters(6, 0.2), clusters(2, 0.2, 1), torch.ones(4, 4) / 2, "images", 100.0)
+    assert plain.discriminant == 0  # nothing to gain: the simpler one
+    ordinary = ClassWeights(plain, clusters(6, 0.2), torch.eye(4))
+    assert torch.allclose(ordinary().norm(dim=1), torch.ones(4))
 
 
 def test_cosine_schedule_ends() -> None:
