@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from blocklora.pretrain.network import has_bf16
+from blocklora.clip.precision import has_bf16
 
 
 def orthogonalise(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:

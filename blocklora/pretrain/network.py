@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from open_clip.timm_model import TimmModel
 from torch import nn
 
+from blocklora.clip.precision import has_bf16
 from blocklora.errors import TrainingError
 
 Clip = Any
@@ -109,11 +110,3 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "bf16" or (precision == "auto" and has_bf16(device)):
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the hardware computes in bfloat16. Elsewhere it is emulated: twenty times as slow as float32 on one AVX2 processor."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 import torch
 
+from blocklora.clip.precision import has_bf16
 from blocklora.jobs.devices import cpu_cores
 
 
 @dataclass(frozen=True)
 class Compute:
-    """A torch device with the format of the forward pass; weights, adapters and the optimiser stay fp32."""
+    """A torch device with the format of training steps. Weights, adapters and the optimiser stay fp32, and so does all that is measured:
+    the exported file computes in fp32, and figures must be its own.
+    """
 
     device: torch.device
     precision: str
@@ -48,5 +51,5 @@ def choose(device: str, precision: str, say: Callable[[str], None]) -> Compute:
     if wanted == "cpu":
         torch.set_num_threads(cpu_cores())
     if precision == "auto":
-        precision = "bf16" if wanted == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        precision = "bf16" if has_bf16(torch.device(wanted)) else "fp32"
     return Compute(torch.device(wanted), precision)

@@ -24,7 +24,7 @@ class Measured:
 
 def final_class_weights(setup: Setup) -> torch.Tensor:
     """Class weights (C, D) of the version that is kept, fp32 on the CPU."""
-    with torch.inference_mode(), setup.compute.autocast():
+    with torch.inference_mode():
         text = setup.step_text()
         return setup.class_weights(None if text is None else text.float()).float().cpu().clone()
 

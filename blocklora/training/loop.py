@@ -68,7 +68,7 @@ def check(setup: Setup) -> tuple[int, torch.Tensor]:
     Training makes a model surer than it should be, which the temperature corrects at the end; a loss that counted it would call
     versions worse that are not (Berta et al. 2025, arXiv 2501.19195).
     """
-    with torch.inference_mode(), setup.compute.autocast():
+    with torch.inference_mode():
         text = setup.step_text()
         weights = setup.class_weights(None if text is None else text.float()).float().cpu()
     logits = setup.logits(embed_all(setup.backbone, setup.held_out, setup.compute), weights)

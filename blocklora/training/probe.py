@@ -50,7 +50,7 @@ def probe(home: Path, name: str, device: str) -> Speed:
     prompts = tokenise([f"class {i}" for i in range(CLASSES)], ["a photo of a {}."], backbone).to(compute.device)
 
     def look() -> float:
-        with torch.inference_mode(), compute.autocast():
+        with torch.inference_mode():
             return float(image_features(backbone.model, images).sum())
 
     looking = _timed(look) / BATCH

@@ -165,8 +165,7 @@ def _embed(backbone: Backbone, inputs: torch.Tensor, compute: Compute) -> torch.
         TrainingError: it does not hold a single image.
     """
     try:
-        with compute.autocast():
-            return image_features(backbone.model, inputs.to(compute.device)).float().cpu()
+        return image_features(backbone.model, inputs.to(compute.device)).float().cpu()
     except torch.OutOfMemoryError as error:
         if len(inputs) == 1:
             raise too_small() from error
@@ -198,7 +197,8 @@ def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control) -> Ge
     """
     backbone = yield from _load(spec)
     control.watch(backbone.model)
-    backbone.model.to(compute.device).eval()
+    # channels last: convolutions are a third faster on a CPU, and a patch embedding no slower
+    backbone.model.to(compute.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     names = data.dataset.class_names
     cache, features = yield from _look(data, data.train, backbone, compute, spec.training.crop_scale)
     missing = [names[c] for c in range(len(names)) if not bool((features.labels == c).any())]

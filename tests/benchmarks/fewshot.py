@@ -105,7 +105,7 @@ def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, a
     parts = split(dataset, config.held_out, seed)
     spec = RunSpec(args.backbone, str(default_home()), AdapterConfig(**json.loads(args.adapter)), config)
     data = Data(dataset, parts.train, parts.held_out, with_labels_of(test, dataset.class_names))
-    setup = last(prepare(spec, data, choose(args.device, "auto", print), Control()))
+    setup = last(prepare(spec, data, choose(args.device, config.precision, print), Control()))
     heads = frozen_heads(setup) if args.heads else {}
     state = start_state(setup)
     last(train(setup, state, config.steps or 1, Control()))

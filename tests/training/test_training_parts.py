@@ -10,6 +10,7 @@ import torch
 
 from blocklora.training.augment import crop_resize_flip, draw_crops
 from blocklora.training.class_weights import ClassWeights, Features, choose, class_means, discriminant_weights, left_out_logits
+from blocklora.training.device import choose as choose_device
 from blocklora.training.image_cache import ImageCache, shrink
 from blocklora.training.loop import cosine
 from blocklora.training.metrics import confusion, fit_temperature, negative_log_likelihood, per_class, report, softmax, wilson
@@ -217,6 +218,13 @@ def test_discriminant_weights_are_chosen_where_they_are_better_and_then_trained_
     assert plain.discriminant == 0  # nothing to gain: the simpler one
     ordinary = ClassWeights(plain, clusters(6, 0.2), torch.eye(4))
     assert torch.allclose(ordinary().norm(dim=1), torch.ones(4))
+
+
+@pytest.mark.parametrize(("able", "format_"), [({"avx512_bf16": True}, "bf16"), ({"avx2": True}, "fp32")])
+def test_sixteen_bits_only_where_the_processor_has_them(able: dict[str, bool], format_: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert choose_device("cpu", "auto", lambda message: None).precision == format_
+    assert choose_device("cpu", "fp32", lambda message: None).precision == "fp32"
 
 
 def test_cosine_schedule_ends() -> None:
