@@ -54,8 +54,10 @@ def build(studio: Studio, downloads: Downloads, local: bool = True) -> gr.Blocks
         def load(values: dict[Any, Any]) -> dict[Any, Any]:
             chosen = rail.first_choice(str(values[project] or ""))
             selected = values[tab_key] if values[tab_key] in [tab.key for tab in known] else known[0].key
-            drawn = pill.draw(ctx.maybe_project(chosen))
-            return {project: chosen, tab_bar: gr.Tabs(selected=selected), pill_html: drawn, device_html: device(studio)} | rail.show(chosen)
+            opened = ctx.maybe_project(chosen)
+            drawn = {project: chosen, tab_bar: gr.Tabs(selected=selected), pill_html: pill.draw(opened), device_html: device(studio)}
+            about = rail.about(opened) if opened is not None else ""
+            return drawn | rail.show(chosen) | ({notice: about} if about else {})
 
         ticking = [refresh for refresh, _ in built if refresh.tick is not None]
 
