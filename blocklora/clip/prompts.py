@@ -80,8 +80,13 @@ def text_class_weights(model: nn.Module, prompts: PromptBatch | torch.Tensor, te
     """
     tokens, per_class = (prompts.tokens, prompts.n_templates) if isinstance(prompts, PromptBatch) else (prompts, templates)
     pieces = [tokens] if torch.is_grad_enabled() else tokens.split(FROZEN_CHUNK)
-    features = F.normalize(torch.cat([encode_text(model, piece).float() for piece in pieces]), dim=-1)  # (C * T, D)
-    return F.normalize(features.view(-1, per_class, features.shape[-1]).mean(dim=1), dim=-1)
+    return weights_of_prompts(torch.cat([encode_text(model, piece) for piece in pieces]), per_class)
+
+
+def weights_of_prompts(features: torch.Tensor, per_class: int) -> torch.Tensor:
+    """Class weights (C, D), float32, of length 1, from the text features (C * T, D) of `per_class` = T prompts of each class."""
+    unit = F.normalize(features.float(), dim=-1)
+    return F.normalize(unit.view(-1, per_class, unit.shape[-1]).mean(dim=1), dim=-1)
 
 
 def image_features(model: Any, images: torch.Tensor) -> torch.Tensor:

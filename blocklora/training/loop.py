@@ -14,12 +14,11 @@ import torch
 import torch.nn.functional as F
 
 from blocklora.clip.pixels import normalise
-from blocklora.clip.prompts import image_features
 from blocklora.jobs.events import Event, Note, Step, Validation
 from blocklora.training.control import Control, StopRequested
 from blocklora.training.metrics import fit_temperature
-from blocklora.training.sampling import PIXELS, batch_indices, generator_of
-from blocklora.training.setup import Setup, embed_all, too_small
+from blocklora.training.sampling import PIXELS, batch_positions, generator_of
+from blocklora.training.setup import Setup, too_small
 from blocklora.training.state import Snapshot, State
 
 SAY_SECONDS = 0.5
@@ -32,13 +31,23 @@ def cosine(step: int, steps: int, peak: float) -> float:
     return FINAL_LR + (peak - FINAL_LR) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
+def inputs(setup: Setup, positions: list[tuple[int, int]], step: int) -> torch.Tensor:
+    """What a step's images put into the trained layers: kept hidden states of views (B, L, width), or new crops (B, 3, S, S)."""
+    if setup.views is not None:
+        return setup.views.batch(positions)
+    pixels = setup.cache.batch(
+        [index for _, index in positions], generator_of(setup.spec.training.seed, PIXELS, step), setup.compute.device
+    )
+    return normalise(pixels, setup.backbone.preprocess)
+
+
 def one_step(setup: Setup, state: State, step: int) -> float | torch.Tensor:
     """One update; returns the loss, still on the device."""
     config, device = setup.spec.training, setup.compute.device
-    chosen = batch_indices(len(setup.cache), config.batch_size, step, config.seed)
+    positions = batch_positions(len(setup.cache), config.batch_size, step, config.seed)
+    chosen = [index for _, index in positions]
+    images = inputs(setup, positions, step)
     torch.manual_seed(config.seed * 1_000_003 + step)  # dropout: a function of seed and step, so that a resumed run repeats it
-    pixels = setup.cache.batch(chosen, generator_of(config.seed, PIXELS, step), device)
-    images = normalise(pixels, setup.backbone.preprocess)  # (B, 3, S, S)
     labels = setup.labels[chosen].to(device)
     state.optimiser.zero_grad(set_to_none=True)
     with setup.compute.autocast():
@@ -50,7 +59,7 @@ def one_step(setup: Setup, state: State, step: int) -> float | torch.Tensor:
     for first in range(0, len(chosen), state.progress.micro_batch):
         piece = slice(first, first + state.progress.micro_batch)
         with setup.compute.autocast():
-            features = image_features(setup.backbone.model, images[piece])  # (b, D)
+            features = setup.features(images[piece])  # (b, D)
         loss = F.cross_entropy(
             setup.logits(features, shared), labels[piece], label_smoothing=config.label_smoothing, reduction="sum"
         ) / len(chosen)
@@ -71,7 +80,7 @@ def check(setup: Setup) -> tuple[int, torch.Tensor]:
     with torch.inference_mode():
         text = setup.step_text()
         weights = setup.class_weights(None if text is None else text.float()).float().cpu()
-    logits = setup.logits(embed_all(setup.backbone, setup.held_out, setup.compute), weights)
+    logits = setup.logits(setup.held_out_features(), weights)
     labels = setup.held_out.labels
     temperature = fit_temperature(logits.numpy(), labels.numpy())
     return int((logits.argmax(dim=1) == labels).sum()), F.cross_entropy(logits / temperature, labels, reduction="none").clone()

@@ -16,12 +16,15 @@ def generator_of(seed: int, stream: int, index: int) -> torch.Generator:
 ORDER, PIXELS = 1, 2
 
 
-def batch_indices(count: int, batch_size: int, step: int, seed: int) -> list[int]:
-    """The images of a step: consecutive pieces of endless shuffles of all `count` images, so each is seen equally often."""
+def batch_positions(count: int, batch_size: int, step: int, seed: int) -> list[tuple[int, int]]:
+    """The images of a step, each as (how often it was seen before, its index).
+
+    Consecutive pieces of endless shuffles of all `count` images, so each is seen equally often.
+    """
     first, last = step * batch_size, (step + 1) * batch_size
-    chosen: list[int] = []
+    chosen: list[tuple[int, int]] = []
     for epoch in range(first // count, (last - 1) // count + 1):
         order = torch.randperm(count, generator=generator_of(seed, ORDER, epoch)).tolist()
         start = epoch * count
-        chosen.extend(order[max(first - start, 0) : min(last - start, count)])
+        chosen.extend((epoch, index) for index in order[max(first - start, 0) : min(last - start, count)])
     return chosen

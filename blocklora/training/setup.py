@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ import torch.nn.functional as F
 
 from blocklora.clip.backbones import Backbone, DownloadProgress, load_backbone
 from blocklora.clip.pixels import to_model_input
-from blocklora.clip.prompts import PromptBatch, image_features, text_class_weights, tokenise
+from blocklora.clip.prompts import PromptBatch, image_features, text_class_weights, tokenise, weights_of_prompts
+from blocklora.clip.split import Split, split_image_tower, split_text_tower
 from blocklora.errors import TrainingError
 from blocklora.files import read_json
 from blocklora.jobs.events import Caching, Downloading, Event, Note
@@ -28,6 +30,7 @@ from blocklora.training.control import Control
 from blocklora.training.device import Compute
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.pictures import CHUNK, EvalSet, decoded
+from blocklora.training.views import Views
 
 EVENT_SECONDS = 0.5
 
@@ -100,12 +103,45 @@ class Setup:
     text_adapted: bool
     before: Before
     before_test: Before | None
+    image_split: Split | None = None
+    views: Views | None = None
+    text_split: Split | None = None
+    text_hidden: torch.Tensor | None = None
+    """What enters the first adapted layer of the text tower, for every prompt."""
+    _held_hidden: torch.Tensor | None = None
+
+    def features(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Normalised features (B, D) of what `loop.inputs` gives: hidden states where views are kept, else preprocessed images."""
+        if self.views is None or self.image_split is None:
+            return image_features(self.backbone.model, inputs)
+        return F.normalize(self.image_split.upper(inputs).float(), dim=-1)
+
+    def held_out_features(self) -> torch.Tensor:
+        """Normalised embeddings (N, D) of the held-out images, on the CPU; the frozen part of the tower runs once in a run."""
+        if self.image_split is None or not self.held_out.fits:
+            return embed_all(self.backbone, self.held_out, self.compute)
+        device = self.compute.device
+        with torch.inference_mode():
+            if self._held_hidden is None:
+                parts = [self.image_split.lower(chunk.to(device)).cpu() for chunk in self.held_out.chunks()]
+                self._held_hidden = torch.cat(parts) if parts else torch.zeros(0)
+            if not len(self.held_out):
+                return torch.zeros(0, self.backbone.embed_dim)
+            pieces = [self.image_split.upper(hidden.to(device)).float().cpu() for hidden in self._held_hidden.split(CHUNK)]
+        return F.normalize(torch.cat(pieces), dim=-1)
+
+    def close(self) -> None:
+        """Remove what was kept for the steps."""
+        if self.views is not None:
+            self.views.close()
 
     def step_text(self) -> torch.Tensor | None:
         """This step's class weights from names, through the adapted text tower; None where the frozen ones serve."""
         if not (self.text_adapted and self.class_weights.uses_text):
             return None
-        return text_class_weights(self.backbone.model, self.prompts)
+        if self.text_split is None or self.text_hidden is None:
+            return text_class_weights(self.backbone.model, self.prompts)
+        return weights_of_prompts(self.text_split.upper(self.text_hidden), self.prompts.n_templates)
 
     def logits(self, features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """`logits_of` at the backbone's own scale."""
@@ -189,8 +225,8 @@ def embed_all(backbone: Backbone, images: EvalSet, compute: Compute) -> torch.Te
     return torch.cat(parts) if parts else torch.zeros(0, backbone.embed_dim)
 
 
-def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control) -> Generator[Event, None, Setup]:
-    """Everything before the first step; yields events, returns the `Setup`.
+def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control, folder: Path | None = None) -> Generator[Event, None, Setup]:
+    """Everything before the first step; yields events, returns the `Setup`. What memory does not hold is kept in `folder`.
 
     Raises:
         TrainingError: a class has no training image, or a picture cannot be read.
@@ -230,6 +266,14 @@ def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control) -> Ge
     if not text_adapted:
         adapter = dataclasses.replace(adapter, towers=("image",))
     adapters = attach(backbone.model, adapter, spec.training.seed)
+    image_split = _parted(adapters, "image", lambda first: split_image_tower(backbone.model, first))
+    text_split = _parted(adapters, "text", lambda first: split_text_tower(backbone.model, prompts.tokens, first))
+    views = None
+    if image_split is not None:
+        seen = math.ceil((spec.training.steps or 1) * spec.training.batch_size / len(cache))
+        views = Views(cache, image_split.lower, backbone.preprocess, compute, spec.training.seed, seen, folder)
+    with torch.no_grad():
+        text_hidden = None if text_split is None else text_split.lower(prompts.tokens)
     return Setup(
         spec=dataclasses.replace(spec, adapter=adapter),
         data=data,
@@ -246,7 +290,17 @@ def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control) -> Ge
         text_adapted=text_adapted,
         before=before,
         before_test=before_test,
+        image_split=image_split,
+        views=views,
+        text_split=text_split,
+        text_hidden=text_hidden,
     )
+
+
+def _parted(adapters: Adapters, tower: str, part: Callable[[int], Split | None]) -> Split | None:
+    """An adapted tower in two, where there are layers below the first adapted one."""
+    first = adapters.first_layer.get(tower, 0)
+    return part(first) if first > 0 else None
 
 
 def _before(features: torch.Tensor, labels: torch.Tensor, weights: ClassWeights, scale: float) -> Before:

@@ -92,7 +92,7 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     say(Started(0 if snapshot is None else snapshot.progress.step))
     control = Control()
     data = Data.read(run.dataset_path)
-    preparing = prepare(spec, data, compute, control)
+    preparing = prepare(spec, data, compute, control, run.path)
     while True:
         try:
             event = next(preparing)
@@ -124,6 +124,7 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
         else:
             stopwatch.hear(item)
             say(item)
+    setup.close()
     control.clear()
     watcher.control = None  # measuring is short, and there is nothing left to stop
     say(Evaluating(state.progress.best_step))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.models import eva, fastvit, register_model, vision_transformer
+from timm.models import eva, fastvit, register_model, vision_transformer, xcit
 from torch import nn
 
 SIDE = 32
@@ -36,6 +36,11 @@ def tiny_eva01(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 def tiny_pe(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     size = {"img_size": SIDE, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 4, "ref_feat_shape": (4, 4)}
     return eva.vit_pe_core_tiny_patch16_384(**size, **kwargs)
+
+
+@register_model
+def tiny_xcit(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    return xcit.xcit_nano_12_p8_224(embed_dim=48, depth=3, num_heads=4, **kwargs)
 
 
 @register_model
@@ -72,6 +77,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "eva02": _timm("tiny_eva02", "token", None),
     "eva01": _timm("tiny_eva01", "token", None),
     "pe": _timm("tiny_pe", "map", None),
+    "xcit": {**_timm("tiny_xcit", "token", "linear"), "custom_text": False},
     "mobileclip2": _timm("tiny_mobileclip", "avg", None, _text(no_causal_mask=True), side=64),
 }
 

@@ -14,7 +14,7 @@ from blocklora.training.device import choose as choose_device
 from blocklora.training.image_cache import ImageCache, shrink
 from blocklora.training.loop import cosine
 from blocklora.training.metrics import confusion, fit_temperature, negative_log_likelihood, per_class, report, softmax, wilson
-from blocklora.training.sampling import batch_indices, generator_of
+from blocklora.training.sampling import batch_positions, generator_of
 
 
 def test_wilson_interval_as_published() -> None:
@@ -58,12 +58,14 @@ def test_report_of_nothing_says_nothing() -> None:
 
 
 def test_batches_see_every_image_equally_often_and_depend_on_the_step_alone() -> None:
-    seen = [i for step in range(7) for i in batch_indices(10, 4, step, seed=3)]
+    positions = [position for step in range(7) for position in batch_positions(10, 4, step, seed=3)]
+    assert [epoch for epoch, _ in positions] == [place // 10 for place in range(28)]
+    seen = [i for _, i in positions]
     assert len(seen) == 28
     assert sorted(seen[:10]) == list(range(10)) and sorted(seen[10:20]) == list(range(10))
-    assert batch_indices(10, 4, 5, seed=3) == seen[20:24]
-    assert batch_indices(10, 4, 5, seed=4) != seen[20:24]
-    assert len(batch_indices(3, 8, 0, seed=1)) == 8
+    assert [i for _, i in batch_positions(10, 4, 5, seed=3)] == seen[20:24]
+    assert [i for _, i in batch_positions(10, 4, 5, seed=4)] != seen[20:24]
+    assert len(batch_positions(3, 8, 0, seed=1)) == 8
 
 
 def test_streams_of_random_numbers_are_apart() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from blocklora.config import AdapterConfig
 from blocklora.errors import JobError
 from blocklora.jobs.events import Checkpoint, Event, Finished, Note, Started, Step, Validation
 from blocklora.jobs.launcher import LocalLauncher
@@ -134,16 +135,43 @@ def test_the_same_seed_gives_the_same_bits(make_tiny_run: Callable) -> None:
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.parametrize("last_layers", [None, 1])
 @pytest.mark.parametrize("class_weights", ["images", "text"])
-def test_a_resumed_run_ends_with_the_same_bits(make_tiny_run: Callable, class_weights: str) -> None:
-    whole, _ = trained(make_tiny_run("whole", class_weights=class_weights))
-    broken = make_tiny_run("broken", class_weights=class_weights)
+def test_a_resumed_run_ends_with_the_same_bits(make_tiny_run: Callable, class_weights: str, last_layers: int | None) -> None:
+    adapter = AdapterConfig(last_layers=last_layers)
+    whole, _ = trained(make_tiny_run("whole", adapter, class_weights=class_weights))
+    broken = make_tiny_run("broken", adapter, class_weights=class_weights)
     part, _ = trained(broken, stop_at=4)
     snapshot = load_checkpoint(broken.checkpoint_path)
     assert snapshot is not None and snapshot.progress.step == 4
     assert not all(torch.equal(whole[name], part[name]) for name in whole)
     resumed, _ = trained(broken, snapshot)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_what_the_frozen_layers_give_is_kept_and_nothing_else_changes(make_tiny_run: Callable) -> None:
+    from blocklora.clip.prompts import text_class_weights
+    from blocklora.training.setup import embed_all
+
+    setup = ready(make_tiny_run("kept", AdapterConfig(last_layers=1), class_weights="text", steps=40, patience=None))
+    assert setup.views is not None and setup.image_split is not None and setup.text_split is not None
+    state = start_state(setup)
+    drain(train(setup, state, 40, Control()))
+    torch.testing.assert_close(setup.held_out_features(), embed_all(setup.backbone, setup.held_out, setup.compute), atol=1e-5, rtol=1e-4)
+    text = setup.step_text()
+    assert text is not None
+    torch.testing.assert_close(text, text_class_weights(setup.backbone.model, setup.prompts), atol=1e-6, rtol=1e-5)
+
+
+def test_training_learns_on_kept_views(make_tiny_run: Callable) -> None:
+    _, events = trained(make_tiny_run("views", AdapterConfig(last_layers=1), steps=60, class_weights="text", patience=None))
+    losses = [e.loss for e in events if isinstance(e, Validation)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_all_layers_keep_nothing(make_tiny_run: Callable) -> None:
+    setup = ready(make_tiny_run())
+    assert setup.views is None and setup.image_split is None and setup.text_split is None
 
 
 def test_training_learns(make_tiny_run: Callable) -> None:

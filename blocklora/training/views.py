@@ -1,0 +1,99 @@
+"""Augmented views of the training images as they enter the first adapted layer: computed once, kept in half precision.
+
+With adapters in the last layers only, everything below them gives the same for the same view in every step. So each image gets a
+fixed number of random views; which one a step sees follows from how often it has seen the image. What has been computed is kept in
+memory, or in a file where there is too much of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from blocklora.clip.pixels import normalise
+from blocklora.clip.split import Half
+from blocklora.errors import TrainingError
+from blocklora.preprocess import Preprocess
+from blocklora.training.device import Compute
+from blocklora.training.image_cache import ImageCache
+from blocklora.training.sampling import PIXELS, generator_of
+
+MOST = 10  # views of an image; more cost a forward pass each and bring less and less
+GROUP = 32  # images that go through the lower layers together, always the same ones: a resumed run repeats the same arithmetic
+MEMORY_SHARE = 0.25  # of the memory that is free when training starts
+DISK_SHARE = 0.25  # of the free disk, beyond that memory
+FILE = "views.f16"
+
+
+class Views:
+    """The hidden states (L, width) of `count` views of each image of `cache`.
+
+    Args:
+        lower: the frozen part of the image tower.
+        seed: decides the views, together with their numbers.
+        count: views of each image that are wanted; fewer where neither memory nor disk holds them.
+        folder: where the file goes when memory is too small; None keeps to memory.
+    """
+
+    def __init__(
+        self, cache: ImageCache, lower: Half, preprocess: Preprocess, compute: Compute, seed: int, count: int, folder: Path | None
+    ) -> None:
+        self.count = max(1, min(count, MOST))
+        self._cache, self._lower, self._preprocess, self._compute, self._seed = cache, lower, preprocess, compute, seed
+        self._folder = folder
+        size = preprocess.size
+        with torch.no_grad(), compute.autocast():
+            shape = lower(torch.zeros(1, 3, size, size, device=compute.device)).shape[1:]
+        self._kept: torch.Tensor | None = self._room(shape)  # (count, N, L, width)
+        self._known = torch.zeros(self.count, -(-len(cache) // GROUP), dtype=torch.bool)
+
+    def batch(self, chosen: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Hidden states (B, L, width), float32 on the device, of pairs of (how often the image was seen before, its index)."""
+        assert self._kept is not None  # it is not closed
+        pairs = [(seen % self.count, index) for seen, index in chosen]
+        for view, group in sorted({(view, index // GROUP) for view, index in pairs}):
+            if not self._known[view, group]:
+                self._compute_group(self._kept, view, group)
+        rows = torch.stack([self._kept[view, index] for view, index in pairs])
+        return rows.to(self._compute.device, non_blocking=True).float()
+
+    def _compute_group(self, kept: torch.Tensor, view: int, group: int) -> None:
+        first = group * GROUP
+        indices = range(first, min(first + GROUP, len(self._cache)))
+        pixels = self._cache.batch(indices, generator_of(self._seed, PIXELS, view * len(self._cache) + group), self._compute.device)
+        with torch.no_grad(), self._compute.autocast():
+            hidden = self._lower(normalise(pixels, self._preprocess))
+        kept[view, first : first + len(hidden)] = hidden.to("cpu", torch.float16)
+        self._known[view, group] = True
+
+    def _room(self, shape: torch.Size) -> torch.Tensor:
+        """A place for as many views as fit, in memory or in the file; lowers `count` to what fits.
+
+        Raises:
+            TrainingError: neither holds a single view of every image.
+        """
+        images = len(self._cache)
+        one = images * shape.numel() * 2  # bytes of a view of every image
+        memory = int(MEMORY_SHARE * psutil.virtual_memory().available)
+        room = 0 if self._folder is None else int(DISK_SHARE * shutil.disk_usage(self._folder).free)
+        self.count = min(self.count, max(memory, room) // one)
+        if self.count < 1:
+            raise TrainingError(
+                f"what the frozen layers give for {images:,} images needs {one / 2**30:.1f} GB of memory or disk.",
+                "Free some disk, or adapt all layers (Advanced): that keeps nothing.",
+            )
+        if one * self.count <= memory or self._folder is None:
+            return torch.empty(self.count, images, *shape, dtype=torch.float16)
+        array = np.memmap(self._folder / FILE, dtype=np.float16, mode="w+", shape=(self.count, images, *shape))
+        return torch.from_numpy(array)
+
+    def close(self) -> None:
+        """Forget everything, and remove the file."""
+        self._kept = None
+        if self._folder is not None:
+            (self._folder / FILE).unlink(missing_ok=True)
