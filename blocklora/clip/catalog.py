@@ -151,7 +151,9 @@ def list_backbones(home: Path) -> list[BackboneInfo]:
     found = [_local(DEFAULT, BUILTIN_FOLDER)] if is_present(BUILTIN_FOLDER) else []
     found += [replace(info, where=ON_THIS_MACHINE) if is_present(folder_of(info.name, home)) else info for info in KNOWN]
     names = {info.name for info in found}
-    folders = sorted(path for path in (home / "backbones").glob("*") if path.is_dir() and path.name not in names)
+    folders = sorted(
+        path for path in (home / "backbones").glob("*") if path.is_dir() and path.name not in names and not path.name.startswith(".")
+    )
     for folder in folders:
         if is_present(folder):
             try:

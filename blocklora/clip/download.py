@@ -7,6 +7,7 @@ client begins a broken-off file from zero again (huggingface_hub 2), and these f
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -27,12 +28,15 @@ SPARE = 200 * 10**6  # bytes of the disk that a download leaves alone
 
 @dataclass(frozen=True)
 class DownloadProgress:
-    """How far the download of backbone `name` is: bytes `done` of `total`, all its files together; `file` is the one under way."""
+    """How far the download of backbone `name` is: bytes `done` of `total`, all its files together; `file` is the one under way, which is
+    `checking` when all of it has arrived and its hash is computed.
+    """
 
     name: str
     file: str
     done: int
     total: int
+    checking: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ def partial_folder(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.partial"
 
 
+def lock_of(folder: Path) -> FileLock:
+    """Held by whoever writes a backbone's files, as long as that takes."""
+    return FileLock(folder.parent / f".{folder.name}.lock")
+
+
 def download(info: BackboneInfo, folder: Path, progress: Report | None = None) -> None:
     """Fetch the files of `info` into `folder`. One process fetches at a time; a second one waits and finds the work done.
 
@@ -75,14 +84,15 @@ def download(info: BackboneInfo, folder: Path, progress: Report | None = None) -
             full, or something else arrived than was stated.
     """
     partial = partial_folder(folder)
-    partial.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{folder.name}.lock"):
+    with _explained(info, folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with lock_of(folder):
         if is_present(folder):
             return
-        partial.mkdir(exist_ok=True)
         with _explained(info, folder):
+            partial.mkdir(exist_ok=True)
             files = [_stated(info, name) for name in files_of(info)]
-        _check_space(files, partial)
+        check_space(sum(file.size - _arrived(partial / file.name) for file in files), partial)
         total, done = sum(file.size for file in files), 0
         for file in files:
 
@@ -92,10 +102,13 @@ def download(info: BackboneInfo, folder: Path, progress: Report | None = None) -
 
             with _explained(info, folder):
                 _fetch(file, partial / file.name, say)
-            _check(info, file, partial / file.name)
             done += file.size
-        for file in files:
-            publish(partial / file.name, folder / file.name)
+            if file.sha256 and progress is not None:
+                progress(DownloadProgress(info.name, file.name, done, total, checking=True))
+            _check(info, file, partial / file.name)
+        with _explained(info, folder):
+            for file in files:
+                publish(partial / file.name, folder / file.name)
         shutil.rmtree(partial, ignore_errors=True)
 
 
@@ -106,14 +119,26 @@ def _explained(info: BackboneInfo, folder: Path) -> Iterator[None]:
         yield
     except BackboneError:
         raise
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = lines[0].split(" for url ")[0].rstrip(". ")[:160]
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise _unreachable(info, folder, error) from error
         raise BackboneError(
-            f"{info.title} is not on this machine and could not be fetched from huggingface.co/{info.repository} ({reason}).",
-            "Connect to the internet and try again; what has arrived is kept. "
-            f"Or get {', '.join(files_of(info))} from {page_of(info)} elsewhere and put them into {folder}.",
+            f"{info.title} cannot be written to {folder.parent}: {error.strerror}.",
+            "Free space there or make it writable, and try again; what has arrived is kept.",
         ) from error
+    except Exception as error:
+        raise _unreachable(info, folder, error) from error
+
+
+def _unreachable(info: BackboneInfo, folder: Path, error: Exception) -> BackboneError:
+    """What to say when the hub, or the way to it, failed."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = lines[0].split(" for url ")[0].rstrip(". ")[:160]
+    return BackboneError(
+        f"{info.title} is not on this machine and could not be fetched from huggingface.co/{info.repository} ({reason}).",
+        "Connect to the internet and try again; what has arrived is kept. "
+        f"Or get {', '.join(files_of(info))} from {page_of(info)} elsewhere and put them into {folder}.",
+    )
 
 
 def _stated(info: BackboneInfo, name: str) -> HubFile:
@@ -129,8 +154,12 @@ def _stated(info: BackboneInfo, name: str) -> HubFile:
     return HubFile(name, url, stated.size, info.sha256 if name == WEIGHTS_FILE and info.sha256 else sha256)
 
 
-def _check_space(files: list[HubFile], partial: Path) -> None:
-    missing = sum(file.size - _arrived(partial / file.name) for file in files)
+def check_space(missing: int, partial: Path) -> None:
+    """Whether `missing` bytes more fit beside `partial`.
+
+    Raises:
+        BackboneError: they do not.
+    """
     free = shutil.disk_usage(partial).free
     if free < missing + SPARE:
         raise BackboneError(
@@ -156,10 +185,13 @@ def _fetch(file: HubFile, path: Path, say: Callable[[int], None]) -> None:
     import httpx
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    if path.exists():  # whole, from an earlier attempt that broke at another file
-        say(file.size)
-        return
+    if path.exists():
+        if path.stat().st_size == file.size:  # whole, from an earlier attempt that broke at another file
+            say(file.size)
+            return
+        path.unlink()
     part, fruitless = _part(path), 0
+    furthest = _arrived(part)
     headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
     with httpx.Client(headers=headers, follow_redirects=True, timeout=TIMEOUT) as client:
         while (have := _arrived(part)) != file.size:
@@ -169,8 +201,11 @@ def _fetch(file: HubFile, path: Path, say: Callable[[int], None]) -> None:
             say(have)
             try:
                 _append(client, file, part, have, say)
-            except (httpx.HTTPError, OSError):
-                fruitless = fruitless + 1 if _arrived(part) == have else 0
+            except httpx.HTTPError:
+                arrived = _arrived(part)
+                # further than ever before; a file that shrank (no ranges) or grew beyond its size is no progress
+                fruitless = 0 if furthest < arrived <= file.size else fruitless + 1
+                furthest = max(furthest, min(arrived, file.size))
                 if fruitless == TRIES:
                     raise
                 time.sleep(0.5 * 2**fruitless)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from blocklora.clip.catalog import folder_of, known
 from blocklora.clip.download import DownloadProgress, download
-from blocklora.clip.fetching import DONE, FAILED, Fetch, write_fetch
+from blocklora.clip.fetching import DONE, FAILED, Fetch, log_path, read_fetch, write_fetch
 from blocklora.errors import BackboneError
 
 EVERY = 0.5  # seconds between two words
@@ -28,19 +28,28 @@ class Teller:
         self.home, self.fetch = home, fetch
         self._seen: deque[tuple[float, int]] = deque()
         self._told = 0.0
+        self._file = ""
 
     def __call__(self, progress: DownloadProgress) -> None:
         now = time.monotonic()
-        if now - self._told < EVERY and progress.done < progress.total:
+        if now - self._told < EVERY and progress.done < progress.total and not progress.checking:
             return
         self._told = now
+        if progress.file != self._file:  # what an earlier attempt had brought of this file is no speed
+            self._file = progress.file
+            self._seen.clear()
         self._seen.append((now, progress.done))
         while now - self._seen[0][0] > SPAN:
             self._seen.popleft()
         since, before = self._seen[0]
         speed = (progress.done - before) / (now - since) if now > since else 0.0
-        self.fetch = replace(self.fetch, done=progress.done, total=progress.total, speed=speed)
+        checking = progress.checking
+        self.fetch = replace(self.fetch, done=progress.done, total=progress.total, speed=0.0 if checking else speed, checking=checking)
         write_fetch(self.home, self.fetch)
+
+    def failed(self, message: str, advice: str) -> None:
+        """The last word of a fetch that did not work out."""
+        write_fetch(self.home, replace(self.fetch, state=FAILED, speed=0.0, checking=False, message=message, advice=advice))
 
 
 def fetch(home: Path, name: str, file: str = "") -> None:
@@ -49,7 +58,8 @@ def fetch(home: Path, name: str, file: str = "") -> None:
     Raises:
         BackboneError: it is not known, or could not be brought here; the state says so too.
     """
-    teller = Teller(home, Fetch(name, file=file))
+    earlier = read_fetch(home, name) or Fetch(name)
+    teller = Teller(home, Fetch(name, done=earlier.done, total=earlier.total, file=file))
     try:
         info = known(name)
         if info is None:
@@ -61,7 +71,11 @@ def fetch(home: Path, name: str, file: str = "") -> None:
         else:
             download(info, folder_of(name, home), teller)
     except BackboneError as error:
-        write_fetch(home, replace(teller.fetch, state=FAILED, speed=0.0, message=error.message, advice=error.advice))
+        teller.failed(error.message, error.advice)
+        raise
+    except Exception as error:  # a bug, or a machine in a state that nobody thought of: the person hears of it all the same
+        reason = (str(error).strip().splitlines() or [""])[0][:160] or type(error).__name__
+        teller.failed(f"Fetching {name} failed: {reason}.", f"The details are in {log_path(home, name)}.")
         raise
     write_fetch(home, replace(teller.fetch, state=DONE))
 

@@ -15,7 +15,7 @@ class Fetch:
     """The last fetch of the backbone `name`.
 
     `done` and `total` are bytes (total 0 while it is not known), `speed` bytes a second, `message` and `advice` why it failed, `file` the
-    local file it was to be made of ('' for a download).
+    local file it was to be made of ('' for a download); `checking` says that all has arrived and the hash is computed.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Fetch:
     message: str = ""
     advice: str = ""
     file: str = ""
+    checking: bool = False
 
     @property
     def seconds_left(self) -> float | None:

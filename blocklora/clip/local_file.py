@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from blocklora.clip.build import build_model
 from blocklora.clip.catalog import CONFIG_FILE, WEIGHTS_FILE, BackboneInfo
-from blocklora.clip.download import TOKENIZER_FILES, files_of, page_of, partial_folder
+from blocklora.clip.download import TOKENIZER_FILES, check_space, files_of, lock_of, page_of, partial_folder
 from blocklora.errors import BackboneError
 from blocklora.files import publish, write_json
 
@@ -56,15 +57,15 @@ def use_local_file(info: BackboneInfo, file: Path, folder: Path) -> None:
         raise BackboneError(f"{info.title} also needs {', '.join(missing)}.", advice)
     config = known_config(info)
     _check(info, file, config["model_cfg"])
-    partial = partial_folder(folder)
-    partial.mkdir(parents=True, exist_ok=True)
-    for name in beside:
-        shutil.copyfile(file.parent / name, partial / name)
-    shutil.copyfile(file, partial / WEIGHTS_FILE)
-    write_json(partial / CONFIG_FILE, config)
-    for name in (*beside, WEIGHTS_FILE, CONFIG_FILE):
-        publish(partial / name, folder / name)
-    shutil.rmtree(partial, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with lock_of(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.local.") as place:
+        check_space(file.stat().st_size, folder.parent)
+        for source, name in [*((file.parent / name, name) for name in beside), (file, WEIGHTS_FILE)]:
+            shutil.copyfile(source, Path(place, name))
+        write_json(Path(place, CONFIG_FILE), config)
+        for name in (*beside, WEIGHTS_FILE, CONFIG_FILE):
+            publish(Path(place, name), folder / name)
+    shutil.rmtree(partial_folder(folder), ignore_errors=True)  # of a download that is not needed any more
 
 
 def _check(info: BackboneInfo, file: Path, model_cfg: dict[str, Any]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 
 from blocklora.clip.catalog import CAN_BE_DOWNLOADED, DEFAULT, BackboneInfo, folder_of, is_present, known, list_backbones
+from blocklora.clip.download import lock_of, partial_folder
 from blocklora.clip.fetching import DONE, RUNNING, STOPPED, Fetch, heartbeat_path, log_path, read_fetch, state_path, write_fetch
 from blocklora.errors import BackboneError
 from blocklora.jobs.devices import resolve
@@ -56,12 +59,28 @@ class Backbones:
 
     # Fetching
 
+    def _known(self, name: str) -> BackboneInfo:
+        info = known(name)
+        if info is None:
+            raise BackboneError(f"There is no backbone {name!r} to fetch.", "Choose one of the list.")
+        return info
+
+    def _starting(self, name: str) -> FileLock:
+        """Held while a worker is started: two windows may press at once."""
+        (self.home / "backbones").mkdir(parents=True, exist_ok=True)
+        return FileLock(self.home / "backbones" / f".{name}.start.lock")
+
     def fetch_of(self, name: str) -> Fetch | None:
         """The fetch of `name` that goes on or did not end well; None where there is nothing to tell."""
         fetch = read_fetch(self.home, name)
         if fetch is None or fetch.state == DONE:
             return None
         if fetch.state == RUNNING and not alive(heartbeat_path(self.home, name)):
+            fetch = read_fetch(self.home, name) or fetch  # it may have ended well between the two looks
+            if fetch.state == DONE:
+                return None
+            if fetch.state != RUNNING:
+                return fetch
             return replace(fetch, state=STOPPED, speed=0.0)
         return fetch
 
@@ -76,19 +95,24 @@ class Backbones:
         Raises:
             BackboneError: it is not known, or being fetched already.
         """
-        info = known(name)
-        if info is None:
-            raise BackboneError(f"There is no backbone {name!r} to fetch.", "Choose one of the list.")
-        fetch = self.fetch_of(name)
-        if fetch is not None and fetch.state == RUNNING:
-            raise BackboneError(f"{info.title} is being fetched already.", "Wait for it, or cancel it first.")
-        kept = fetch if fetch is not None and not file else Fetch(name)
-        write_fetch(self.home, Fetch(name, done=kept.done, total=kept.total, file=file))
-        pid = self._launcher.call(FETCH, [str(self.home), name, *([file] if file else [])], log_path(self.home, name))
-        beat(heartbeat_path(self.home, name), pid)
+        info = self._known(name)
+        with self._starting(name):
+            fetch = self.fetch_of(name)
+            if fetch is not None and fetch.state == RUNNING:
+                raise BackboneError(f"{info.title} is being fetched already.", "Wait for it, or cancel it first.")
+            kept = fetch or Fetch(name)
+            write_fetch(self.home, Fetch(name, done=kept.done, total=kept.total, file=file))
+            pid = self._launcher.call(FETCH, [str(self.home), name, *([file] if file else [])], log_path(self.home, name))
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may have failed already, and said so
+                beat(heartbeat_path(self.home, name), pid)
 
     def stop(self, name: str) -> None:
-        """End a fetch; what has arrived is kept."""
+        """End a fetch; what has arrived is kept.
+
+        Raises:
+            BackboneError: it is not a backbone that is fetched.
+        """
+        self._known(name)
         process = process_of(heartbeat_path(self.home, name))
         if process is not None:
             try:
@@ -103,9 +127,18 @@ class Backbones:
             write_fetch(self.home, replace(fetch, state=STOPPED, speed=0.0))
 
     def discard(self, name: str) -> None:
-        """End a fetch and remove what has arrived of it."""
+        """End a fetch and remove what has arrived of it.
+
+        Raises:
+            BackboneError: it is not a backbone that is fetched, or another program (the command line) fetches it.
+        """
         self.stop(name)
         folder = folder_of(name, self.home)
-        shutil.rmtree(folder.parent / f".{folder.name}.partial", ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with lock_of(folder).acquire(timeout=0):
+                shutil.rmtree(partial_folder(folder), ignore_errors=True)
+        except Timeout as error:
+            raise BackboneError(f"Another program is fetching {name}.", "Stop that one first.") from error
         for path in (state_path(self.home, name), heartbeat_path(self.home, name), log_path(self.home, name)):
             path.unlink(missing_ok=True)

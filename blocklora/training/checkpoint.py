@@ -11,14 +11,15 @@ from safetensors.torch import save
 
 from blocklora.errors import TrainingError
 from blocklora.files import write_atomic
+from blocklora.training.class_weights import Choice
 from blocklora.training.state import Progress, Snapshot
 
-FORMAT = "2"
+FORMAT = "3"
 
 
 def save_checkpoint(path: Path, snapshot: Snapshot) -> None:
     """Write a snapshot, whole or not at all."""
-    metadata = {"format": FORMAT, "progress": json.dumps(vars(snapshot.progress))}
+    metadata = {"format": FORMAT, "progress": json.dumps(vars(snapshot.progress)), "choice": json.dumps(vars(snapshot.choice))}
     write_atomic(path, save({k: v.contiguous() for k, v in snapshot.tensors.items()}, metadata))
 
 
@@ -37,6 +38,7 @@ def load_checkpoint(path: Path) -> Snapshot | None:
         if metadata.get("format") != FORMAT:
             raise TrainingError(f"the checkpoint has format {metadata.get('format')!r}; this version reads {FORMAT}.", "Start a new run.")
         values: dict[str, Any] = json.loads(metadata["progress"])
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        choice = Choice(**json.loads(metadata["choice"]))
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise TrainingError("the checkpoint of this run is damaged.", "Start a new run.") from error
-    return Snapshot(Progress(**values), tensors)
+    return Snapshot(Progress(**values), choice, tensors)

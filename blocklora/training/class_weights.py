@@ -96,8 +96,10 @@ def _tried_discriminant(train: Features, held_out: Features, n_classes: int, sca
     for number in range(FOLDS):
         out = fold == number
         if out.any() and not out.all():
-            weights = discriminant_weights(Features(train.values[~out], train.labels[~out]), n_classes)
-            logits[out] = train.values[out] @ weights.T
+            rest = Features(train.values[~out], train.labels[~out])
+            found = train.values[out] @ discriminant_weights(rest, n_classes).T
+            unseen = torch.bincount(rest.labels, minlength=n_classes) == 0  # a class of which nothing is left is nobody's answer
+            logits[out] = torch.where(unseen, found.min() - 1, found)
     logits = torch.cat([logits, held_out.values @ discriminant_weights(train, n_classes).T]) * scale
     labels = torch.cat([train.labels, held_out.labels])
     factor = 1 / fit_temperature(logits.numpy(), labels.numpy())

@@ -225,8 +225,11 @@ def embed_all(backbone: Backbone, images: EvalSet, compute: Compute) -> torch.Te
     return torch.cat(parts) if parts else torch.zeros(0, backbone.embed_dim)
 
 
-def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control, folder: Path | None = None) -> Generator[Event, None, Setup]:
-    """Everything before the first step; yields events, returns the `Setup`. What memory does not hold is kept in `folder`.
+def prepare(
+    spec: RunSpec, data: Data, compute: Compute, control: Control, folder: Path | None = None, choice: Choice | None = None
+) -> Generator[Event, None, Setup]:
+    """Everything before the first step; yields events, returns the `Setup`. What memory does not hold is kept in `folder`; `choice` is that
+    of a run that goes on.
 
     Raises:
         TrainingError: a class has no training image, or a picture cannot be read.
@@ -254,7 +257,8 @@ def prepare(spec: RunSpec, data: Data, compute: Compute, control: Control, folde
     with torch.inference_mode():
         text = text_class_weights(backbone.model, prompts).float().cpu()
         held = Features(embed_all(backbone, held_out, compute), held_out.labels)
-    choice = choose(features, held, text, spec.training.class_weights, backbone.logit_scale)
+    if choice is None:
+        choice = choose(features, held, text, spec.training.class_weights, backbone.logit_scale)
     for warning in prompts.warnings if choice.mode != "images" else ():  # names that are not used may be as long as they like
         yield Note(warning)
     # inference_mode tensors cannot take part in autograd: the buffers are made of fresh copies.

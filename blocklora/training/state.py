@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from blocklora.errors import TrainingError
+from blocklora.training.class_weights import Choice
 from blocklora.training.setup import Setup
 
 
@@ -23,9 +24,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A consistent moment of a run, for the worker to write down."""
+    """A consistent moment of a run, for the worker to write down. `choice` goes along: a run goes on from the start that it had, even where
+    another machine or version would choose another.
+    """
 
     progress: Progress
+    choice: Choice
     tensors: dict[str, torch.Tensor]
 
 
@@ -39,6 +43,7 @@ class State:
     named: dict[str, torch.nn.Parameter]
     optimiser: torch.optim.AdamW
     progress: Progress
+    choice: Choice
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     lowest: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
@@ -51,7 +56,7 @@ class State:
                 tensors[f"adamw.{key}.{name}"] = value.detach().cpu().clone()
         tensors.update({f"best.{name}": value.clone() for name, value in self.best.items()})
         tensors["lowest"] = self.lowest.clone()
-        return Snapshot(Progress(**vars(self.progress)), tensors)
+        return Snapshot(Progress(**vars(self.progress)), self.choice, tensors)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a written moment.
@@ -102,4 +107,4 @@ def start_state(setup: Setup) -> State:
         # The shift is measured from a good start, so decay pulls it back to that start.
         groups.append({"params": heads, "lr": config.head_learning_rate, "peak": config.head_learning_rate})
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999), weight_decay=config.weight_decay, fused=setup.compute.device.type == "cuda")
-    return State(named, optimiser, Progress(micro_batch=config.batch_size))
+    return State(named, optimiser, Progress(micro_batch=config.batch_size), setup.choice)

@@ -92,7 +92,7 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     say(Started(0 if snapshot is None else snapshot.progress.step))
     control = Control()
     data = Data.read(run.dataset_path)
-    preparing = prepare(spec, data, compute, control, run.path)
+    preparing = prepare(spec, data, compute, control, run.path, None if snapshot is None else snapshot.choice)
     while True:
         try:
             event = next(preparing)

@@ -73,7 +73,7 @@ def running_card(info: BackboneInfo, fetch: Fetch) -> str:
         title, figures, fraction = f"Checking and copying the file for {info.title}", "", None
     elif not fetch.total:
         title, figures, fraction = f"Asking for {info.title}", "", None
-    elif fetch.done >= fetch.total:
+    elif fetch.checking or fetch.done >= fetch.total:
         title, figures, fraction = f"Checking {info.title}", megabytes(fetch.total), None
     else:
         title = f"Downloading {info.title}"

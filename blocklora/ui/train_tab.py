@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blocklora.errors import BackboneError, ConfigError, StudioError
@@ -18,8 +19,6 @@ from blocklora.ui.train_setup import Offer
 from blocklora.ui.train_view import LOG_LINES, Now, Shown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import gradio as gr
 
     from blocklora.jobs.run_folder import RunFolder
@@ -27,6 +26,20 @@ if TYPE_CHECKING:
     from blocklora.services.studio import Studio
 
 Update = dict[Any, Any]
+
+
+def typed_path(text: str) -> Path:
+    """A path as people type and paste it: with blanks or quotes around it, or from their home.
+
+    Raises:
+        BackboneError: it does not say where it begins.
+    """
+    path = Path(text.strip().strip("\"'")).expanduser()
+    if not path.is_absolute():
+        raise BackboneError(
+            f"{text.strip() or 'An empty path'} is not a whole path.", "Give it from the top, such as /home/me/model.safetensors."
+        )
+    return path
 
 
 @dataclass(frozen=True)
@@ -181,7 +194,7 @@ class TrainTab:
         elif act.name == "local-backbone":
             if not self.ctx.local:
                 raise BackboneError("Paths are only taken from who sits at this machine.", "Put the file there and open the window there.")
-            service.fetch(name, act.text("file"))
+            service.fetch(name, str(typed_path(act.text("file"))))
         elif act.name == "stop-fetch":
             service.stop(name)
         elif act.name == "discard-fetch":

@@ -16,13 +16,15 @@ class Hub:
     """Serves `files` (name -> content) for every repository and revision.
 
     `breaks` are byte counts of the weights after which a connection is cut, one for each request of them; `delay` seconds pass before
-    every piece; `ranges` False ignores Range, as some proxies do; `status` answers everything with an error.
+    every piece; `ranges` False ignores Range, as some proxies do; `more` bytes come after the end; `status` answers everything with an
+    error.
     """
 
     files: dict[str, bytes]
     breaks: list[int] = field(default_factory=list)
     delay: float = 0.0
     ranges: bool = True
+    more: int = 0
     status: int = 200
     stated_hash: str = ""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
@@ -81,6 +83,7 @@ class Hub:
     def _bytes(self, request: http.server.BaseHTTPRequestHandler, name: str, content: bytes) -> None:
         found = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", "")) if self.ranges else None
         start = int(found[1]) if found else 0
+        content = content + bytes(self.more)
         request.send_response(206 if found else 200)
         if found:
             request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")

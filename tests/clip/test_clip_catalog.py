@@ -68,6 +68,11 @@ def test_a_broken_folder_does_not_break_the_list(backbone_folder: Path, tmp_path
     assert "bad" not in {info.name for info in list_backbones(tmp_path)}
 
 
+def test_what_is_under_way_is_not_offered(backbone_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(backbone_folder, tmp_path / "backbones" / ".ViT-B-32.partial")
+    assert not [info.name for info in list_backbones(tmp_path) if "partial" in info.name]
+
+
 def test_no_backbones_folder_is_no_problem(tmp_path: Path) -> None:
     assert {info.name for info in KNOWN} <= {info.name for info in list_backbones(tmp_path / "empty")}
 

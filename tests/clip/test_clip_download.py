@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -24,7 +25,7 @@ from blocklora.clip.backbones import load_backbone
 from blocklora.clip.catalog import WEIGHTS_FILE, BackboneInfo, is_present, known
 from blocklora.clip.download import DownloadProgress, download, files_of, partial_folder
 from blocklora.clip.fetch import fetch
-from blocklora.clip.fetching import DONE, FAILED, RUNNING, read_fetch
+from blocklora.clip.fetching import DONE, FAILED, RUNNING, Fetch, read_fetch, write_fetch
 from blocklora.errors import BackboneError
 from blocklora.files import sha256_file
 
@@ -92,6 +93,42 @@ def test_it_gives_up_where_nothing_comes_and_keeps_what_came(hub: Hub, tmp_path:
     assert hub.fetched(WEIGHTS_FILE)[-1] == "bytes=9000-"
 
 
+def test_a_server_that_never_gets_anywhere_is_given_up(hub: Hub, tmp_path: Path) -> None:
+    """Neither more bytes than were stated nor a file that starts anew each time is progress."""
+    hub.more = 5000
+    with pytest.raises(BackboneError, match="longer than was stated"):
+        download(here(), tmp_path / "grows")
+    hub.more, hub.ranges, hub.breaks = 0, False, [40_000, 36_000, 39_000, 20_000, 38_000, 10_000, 30_000, 20_000]
+    with pytest.raises(BackboneError, match="peer closed connection"):
+        download(here(), tmp_path / "shrinks")
+    assert len(hub.breaks) == 3  # one try that brought something, and four that did not
+
+
+def test_a_file_that_is_not_whole_is_not_taken_for_whole(hub: Hub, tmp_path: Path) -> None:
+    partial = partial_folder(tmp_path / "b")
+    partial.mkdir()
+    (partial / WEIGHTS_FILE).write_bytes(b"half")
+    download(here(), tmp_path / "b")
+    assert (tmp_path / "b" / WEIGHTS_FILE).read_bytes() == hub.files[WEIGHTS_FILE]
+
+
+def test_a_disk_that_fills_up_is_not_called_a_network(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(downloading, "_append", full)
+    with pytest.raises(BackboneError, match=r"cannot be written to .* No space left on device") as caught:
+        download(here(), tmp_path / "b")
+    assert "internet" not in caught.value.advice
+
+
+def test_checking_is_told_while_the_hash_is_computed(hub: Hub, tmp_path: Path) -> None:
+    seen: list[DownloadProgress] = []
+    download(here(), tmp_path / "b", seen.append)
+    (checking,) = [progress for progress in seen if progress.checking]
+    assert checking.file == WEIGHTS_FILE and checking.done == len(hub.files[WEIGHTS_FILE])
+
+
 def test_what_is_not_what_was_stated_is_refused_and_fetched_anew(hub: Hub, tmp_path: Path) -> None:
     good = hub.files[WEIGHTS_FILE]
     hub.stated_hash = "0" * 64
@@ -153,6 +190,24 @@ def test_the_worker_says_how_far_it_is_and_how_it_ended(hub: Hub, tmp_path: Path
         fetch(tmp_path, "ViT-B-16")
     state = read_fetch(tmp_path, "ViT-B-16")
     assert state is not None and state.state == FAILED and "could not be fetched" in state.message and "put them into" in state.advice
+
+
+def test_a_failure_keeps_what_is_known_and_even_a_bug_is_told(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_fetch(tmp_path, Fetch("ViT-B-32", done=5, total=10))
+    hub.status = 503
+    with pytest.raises(BackboneError):
+        fetch(tmp_path, "ViT-B-32")
+    state = read_fetch(tmp_path, "ViT-B-32")
+    assert state is not None and (state.done, state.total) == (5, 10)
+
+    def broken(*args: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("blocklora.clip.fetch.download", broken)
+    with pytest.raises(RuntimeError):
+        fetch(tmp_path, "ViT-B-16")
+    state = read_fetch(tmp_path, "ViT-B-16")
+    assert state is not None and state.state == FAILED and "a bug" in state.message and "fetch.log" in state.advice
 
 
 def test_a_killed_worker_leaves_what_came_and_the_next_goes_on(backbone_folder: Path, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from blocklora.clip.download import lock_of, partial_folder
 from blocklora.clip.fetching import DONE, FAILED, RUNNING, STOPPED, Fetch, read_fetch, state_path, write_fetch
 from blocklora.errors import BackboneError
 from blocklora.jobs.launcher import LocalLauncher
@@ -114,6 +117,51 @@ def test_what_is_missing_is_named(backbones: Backbones) -> None:
     assert "“mine”" in backbones.missing("mine") and str(backbones.home) in backbones.missing("mine")
     with pytest.raises(BackboneError, match="no backbone 'mine'"):
         backbones.fetch("mine")
+
+
+@pytest.mark.parametrize("name", ["../../victim/precious", "/tmp/victim", "mine", ""])
+def test_only_known_names_can_be_stopped_or_thrown_away(backbones: Backbones, tmp_path: Path, name: str) -> None:
+    for act in (backbones.stop, backbones.discard, backbones.fetch):
+        with pytest.raises(BackboneError, match="There is no backbone"):
+            act(name)
+
+
+def test_two_windows_that_press_at_once_start_one_worker(tmp_path: Path) -> None:
+    started: list[str] = []
+
+    class Slow:
+        def launch(self, module: str, run: object) -> int:
+            raise NotImplementedError
+
+        def call(self, module: str, arguments: list[str], log: Path) -> int:
+            time.sleep(0.2)
+            started.append(module)
+            return os.getpid()
+
+    backbones, refused = Backbones(tmp_path, Slow()), []
+
+    def press() -> None:
+        try:
+            backbones.fetch(NAME)
+        except BackboneError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=press) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(started) == 1 and len(refused) == 2
+
+
+def test_what_another_program_fetches_is_not_thrown_away(backbones: Backbones) -> None:
+    folder = backbones.home / "backbones" / NAME
+    partial_folder(folder).mkdir(parents=True)
+    with lock_of(folder), pytest.raises(BackboneError, match="Another program is fetching"):
+        backbones.discard(NAME)
+    assert partial_folder(folder).exists()
+    backbones.discard(NAME)
+    assert not partial_folder(folder).exists()
 
 
 def test_speed_is_told_once_it_is_known(backbones: Backbones) -> None:

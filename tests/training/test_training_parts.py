@@ -10,6 +10,7 @@ import torch
 
 from blocklora.training.augment import crop_resize_flip, draw_crops
 from blocklora.training.class_weights import ClassWeights, Features, choose, class_means, discriminant_weights, left_out_logits
+from blocklora.training.class_weights import _tried_discriminant as tried_discriminant
 from blocklora.training.device import choose as choose_device
 from blocklora.training.image_cache import ImageCache, shrink
 from blocklora.training.loop import cosine
@@ -204,6 +205,16 @@ def test_discriminant_weights_give_logits_of_the_size_of_cosines() -> None:
     train = stretched(30)
     logits = train.values @ discriminant_weights(train, 3).T
     assert 0.1 < logits.abs().max() < 3
+
+
+def test_a_class_of_which_nothing_is_left_is_nobodys_answer() -> None:
+    """Otherwise its only image, left out, would be called right for want of anything known."""
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        train = Features(unit(torch.randn(6, 12, generator=draw)), torch.tensor([0, 0, 0, 0, 0, 1]))
+        empty = Features(train.values[:0], train.labels[:0])
+        (right_share, _), _ = tried_discriminant(train, empty, 2, 14.0)
+        assert right_share <= 5 / 6
 
 
 def test_discriminant_weights_are_chosen_where_they_are_better_and_then_trained_as_they_are() -> None:

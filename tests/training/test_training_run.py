@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from blocklora.jobs.launcher import LocalLauncher
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.services.runs import Runs
 from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
+from blocklora.training.class_weights import Choice
 from blocklora.training.control import Control
 from blocklora.training.device import choose
 from blocklora.training.loop import train
@@ -38,19 +40,19 @@ def drain(generator: object) -> tuple[list, object]:
             return items, done.value
 
 
-def ready(run: RunFolder, control: Control | None = None) -> Setup:
+def ready(run: RunFolder, control: Control | None = None, choice: Choice | None = None) -> Setup:
     from blocklora.jobs.spec import RunSpec
 
     spec = RunSpec.from_dict(run.spec())
     compute = choose("cpu", "fp32", lambda message: None)
-    _, setup = drain(prepare(spec, Data.read(run.dataset_path), compute, control or Control()))
+    _, setup = drain(prepare(spec, Data.read(run.dataset_path), compute, control or Control(), choice=choice))
     assert isinstance(setup, Setup)
     return setup
 
 
 def trained(run: RunFolder, snapshot: Snapshot | None = None, stop_at: int | None = None) -> tuple[dict[str, torch.Tensor], list]:
     """Train a run in this process; with `stop_at`, walk away after that step as a killed worker would."""
-    setup = ready(run)
+    setup = ready(run, choice=None if snapshot is None else snapshot.choice)
     state = start_state(setup)
     if snapshot is not None:
         state.restore(snapshot)
@@ -147,6 +149,17 @@ def test_a_resumed_run_ends_with_the_same_bits(make_tiny_run: Callable, class_we
     assert not all(torch.equal(whole[name], part[name]) for name in whole)
     resumed, _ = trained(broken, snapshot)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_resumed_run_keeps_the_start_that_it_had(make_tiny_run: Callable) -> None:
+    """Even where it would choose another now: the learned shift belongs to the old one."""
+    run = make_tiny_run("start", class_weights="images")
+    trained(run, stop_at=4)
+    snapshot = load_checkpoint(run.checkpoint_path)
+    assert snapshot is not None
+    other = replace(snapshot.choice, discriminant=0.0 if snapshot.choice.discriminant else 2.0)
+    assert not torch.equal(ready(run, choice=other).class_weights(), ready(run, choice=snapshot.choice).class_weights())
+    assert torch.equal(ready(run, choice=snapshot.choice).class_weights(), ready(run).class_weights())
 
 
 def test_what_the_frozen_layers_give_is_kept_and_nothing_else_changes(make_tiny_run: Callable) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import replace
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from blocklora.ui.forms import Act
 from blocklora.ui.rail import Rail
 from blocklora.ui.train_form import TrainForm
 from blocklora.ui.train_setup import block_words, limits
-from blocklora.ui.train_tab import TrainTab
+from blocklora.ui.train_tab import TrainTab, typed_path
 from blocklora.ui.train_view import so_far
 
 
@@ -399,6 +400,14 @@ def test_presses_on_a_missing_backbone(bench: Bench) -> None:
     with pytest.raises(BackboneError, match="only taken from who sits at this machine"):
         far.go_on(Act("local-backbone", {"name": "ViT-B-32", "file": "/etc/passwd"}), values)
     assert "Use a local file" not in far.show(bench.project)["go"]
+
+
+def test_paths_are_taken_as_people_paste_them() -> None:
+    assert typed_path(' "/home/me/a b.safetensors" ') == Path("/home/me/a b.safetensors")
+    assert typed_path("~/x.safetensors") == Path.home() / "x.safetensors"
+    for text in ("", "x.safetensors"):
+        with pytest.raises(BackboneError, match="is not a whole path"):
+            typed_path(text)
 
 
 def test_a_backbone_of_ones_own_that_is_gone_stays_chosen_and_is_explained(bench: Bench) -> None:
