@@ -25,6 +25,9 @@ examples:
   # a model from a run that is still going on
   python -m blocklora pretrain export run/latest.safetensors --classes shards/classes.json --out early
 
+  # how many validation images it names right
+  python -m blocklora pretrain validate --model assets/builtin --val shards/val.tar --classes shards/classes.json
+
   # what its frozen features are worth on few-shot sets
   python -m blocklora pretrain eval-frozen --model assets/builtin --bench bench --sets caltech20 dtd10
 """
@@ -67,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--classes", type=Path, required=True, help="the class file of the run")
     export.add_argument("--out", type=Path, required=True, help="folder to write")
     export.add_argument("--image-size", type=int, help="input size that the file asks for, in pixels (default: the training size)")
+
+    validate = commands.add_parser("validate", help="top-1 by class names on validation images, at the model's own input size")
+    validate.add_argument("--model", type=Path, required=True, help="folder that `train` or `export` wrote")
+    validate.add_argument("--val", type=Path, nargs="+", required=True, help="tar shards or folders of class folders")
+    validate.add_argument("--classes", type=Path, required=True, help="the class file of the run")
+    validate.add_argument("--image-size", type=int, help="input size in pixels (default: the model's own)")
+    validate.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
 
     frozen = commands.add_parser("eval-frozen", help="accuracy of class means and of logistic regression on frozen features")
     frozen.add_argument("--model", type=Path, required=True, help="folder that `train` or `export` wrote")
@@ -146,6 +156,25 @@ def _export(options: argparse.Namespace) -> None:
     print(export_state(state, [PromptBook(group, context) for group in groups if group], options.out, {}, options.image_size))
 
 
+def _validate(options: argparse.Namespace) -> None:
+    import tempfile
+
+    import torch
+
+    from blocklora.pretrain.data import load_images, read_classes
+    from blocklora.pretrain.evaluate import zero_shot_top1
+    from blocklora.pretrain.export import load_exported
+    from blocklora.pretrain.names import PromptBook
+
+    names = read_classes(options.classes)
+    model = load_exported(options.model, options.image_size)
+    with tempfile.TemporaryDirectory() as cache:
+        data = load_images(options.val, list(names), model.visual.image_size[0], Path(cache))
+        book = PromptBook(list(names.values()), model.context_length)
+        top1 = zero_shot_top1(model, data, book, torch.device("cpu"))
+    print(f"top-1 {top1:.2f} % of {len(data.labels):,} images at {model.visual.image_size[0]} pixels")
+
+
 def _eval_frozen(options: argparse.Namespace) -> None:
     from blocklora.pretrain.frozen import report
 
@@ -160,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             import torch
 
             torch.set_num_threads(options.threads)
-        {"train": _train, "export": _export, "eval-frozen": _eval_frozen}[options.command](options)
+        {"train": _train, "export": _export, "validate": _validate, "eval-frozen": _eval_frozen}[options.command](options)
     except StudioError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

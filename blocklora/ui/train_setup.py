@@ -133,7 +133,7 @@ def _facts(info: BackboneInfo, offer: Offer) -> str:
 def _backbone(info: BackboneInfo, chosen: bool, offer: Offer) -> str:
     words = " ".join(filter(None, (info.note, info.good_for)))
     if info.zero_shot:
-        words += f" Published zero-shot figure: {info.zero_shot}."
+        words += f" {'Measured' if info.builtin else 'Published'} zero-shot figure: {info.zero_shot}."
     return (
         f'<label class="backbone"><input type="radio" name="backbone" value="{html.escape(info.name)}"{html.attrs(checked=chosen)}>'
         f'<span class="body"><b>{html.escape(info.title)}</b><span class="facts">{_facts(info, offer)}</span>'

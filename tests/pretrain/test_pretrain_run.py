@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,11 @@ def test_command_line(source: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     (out / "open_clip_model.safetensors").unlink()
     assert main(["export", str(work / LATEST), *common]) == 0
     assert (out / "open_clip_model.safetensors").exists()
+    validate = ["validate", "--model", str(out), "--val", str(source / "val.tar"), "--classes", str(source / "classes.json")]
+    assert main(validate) == 0
+    assert re.search(r"top-1 \d+\.\d\d % of 12 images at 16 pixels", capsys.readouterr().out)
+    assert main([*validate, "--image-size", "32"]) == 1
+    assert "only takes 16 pixels" in capsys.readouterr().err
     assert main(["export", str(work / "absent.safetensors"), *common]) == 1
     assert "There is no checkpoint" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="0"):

@@ -1,0 +1,48 @@
+"""The built-in backbone is the file that its card describes, and is small enough to be part of a repository."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import torch
+
+from blocklora.clip.backbones import load_backbone
+from blocklora.clip.catalog import BUILTIN_FOLDER, WEIGHTS_FILE, list_backbones
+from blocklora.clip.prompts import image_features, text_class_weights, tokenise
+from blocklora.files import sha256_file
+
+CARD = (BUILTIN_FOLDER / "README.md").read_text(encoding="utf-8")
+MADE = json.loads((BUILTIN_FOLDER / "training.json").read_text(encoding="utf-8"))
+
+
+def test_card_and_record_are_those_of_the_file() -> None:
+    weights = BUILTIN_FOLDER / WEIGHTS_FILE
+    digest = sha256_file(weights)
+    assert MADE["sha256"] == digest and f"`{digest}`" in CARD
+    assert MADE["bytes"] == weights.stat().st_size <= 20_000_000
+    assert f"{MADE['bytes']:,} bytes" in CARD and f"{MADE['parameters']:,}" in CARD
+    assert f"{MADE['passes']:,} image passes" in CARD
+    assert f"{MADE['val_top1']:.1f} %" in CARD
+
+
+def test_the_command_on_the_card_is_the_recipe_of_the_record() -> None:
+    (command,) = re.findall(r"^python -m blocklora pretrain train .*?^```", CARD, flags=re.M | re.S)
+    words = command.replace("\\\n", " ").split()
+    recipe = MADE["recipe"]
+    for option, name in (("--seed", "seed"), ("--batch-size", "batch_size"), ("--muon-lr", "muon_lr"), ("--mix-fraction", "mix_fraction")):
+        assert float(words[words.index(option) + 1]) == recipe[name]
+
+
+def test_it_loads_and_knows_some_things_by_name(tmp_path: Path) -> None:
+    (info,) = [info for info in list_backbones(tmp_path) if info.builtin]
+    assert "starter" in info.title and "non-commercial" in info.licence
+    backbone = load_backbone("builtin", tmp_path)
+    with torch.no_grad():
+        names = tokenise(["golden retriever", "school bus", "pizza"], ["a photo of a {}."], backbone)
+        text = text_class_weights(backbone.model, names)
+        size = backbone.preprocess.size
+        features = image_features(backbone.model, torch.zeros(1, 3, size, size))
+    assert torch.isfinite(features).all() and features.shape[1] == text.shape[1] == backbone.embed_dim
+    assert (text @ text.T - torch.eye(3)).abs().max() < 0.9  # three different things
