@@ -14,6 +14,7 @@ from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import nn
 
+import blocklora.clip.towers  # noqa: F401 - the name of the built-in backbone's tower
 from blocklora.errors import BackboneError, StudioError
 from blocklora.preprocess import Preprocess
 

@@ -17,6 +17,7 @@ from timm.models import vision_transformer, xcit
 from torch import nn
 
 from blocklora.clip.text_tower import reads_end_of_text, text_parts
+from blocklora.clip.towers import PooledXcit
 
 Half = Callable[[torch.Tensor], torch.Tensor]
 
@@ -42,7 +43,7 @@ def split_image_tower(model: nn.Module, first: int) -> Split | None:
         return _open_clip(tower, first)
     if type(tower) is TimmModel and type(tower.trunk) is vision_transformer.VisionTransformer:
         return _timm_vit(tower, first)
-    if type(tower) is TimmModel and type(tower.trunk) is xcit.Xcit:
+    if type(tower) is TimmModel and type(tower.trunk) in (xcit.Xcit, PooledXcit):
         return _xcit(tower, first)
     return None
 

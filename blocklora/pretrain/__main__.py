@@ -61,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--muon-lr", type=float, default=0.02, help="learning rate of Muon (default: 0.02)")
     train.add_argument("--mix-fraction", type=float, default=0.1, help="share of steps with mixed images (default: 0.1)")
     train.add_argument("--decay-fraction", type=float, default=0.25, help="last part in which the learning rate falls (default: 0.25)")
+    train.add_argument("--high-resolution-fraction", type=float, default=0.3, help="last part at mostly the full size (default: 0.3)")
+    train.add_argument("--colour-strength", type=float, default=0.5, help="how far colours are changed, 0 to 1 (default: 0.5)")
     train.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     train.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 where the hardware has it")
     train.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
@@ -116,6 +118,8 @@ def _train(options: argparse.Namespace) -> None:
         decay_fraction=options.decay_fraction,
         muon_lr=options.muon_lr,
         mix_fraction=options.mix_fraction,
+        high_resolution_fraction=options.high_resolution_fraction,
+        colour_strength=options.colour_strength,
     )
     run(
         RunOptions(

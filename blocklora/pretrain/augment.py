@@ -44,17 +44,17 @@ def random_crop(pixels: torch.Tensor, resolution: int, smallest: float, generato
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def colour(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Brightness, contrast, saturation and a tint for most images; one in ten becomes grey."""
+def colour(pixels: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """Brightness, contrast, saturation and a tint for most images; at strength 1 one in ten becomes grey."""
     count = len(pixels)
     on = torch.rand(count, generator=generator) < 0.8
 
     def factor(spread: float, channels: int = 1) -> torch.Tensor:
-        drawn = _uniform(generator, count * channels, 1 - spread, 1 + spread).view(count, channels, 1, 1)
+        drawn = _uniform(generator, count * channels, 1 - strength * spread, 1 + strength * spread).view(count, channels, 1, 1)
         return torch.where(on.view(-1, 1, 1, 1), drawn, 1.0).to(pixels.device)
 
     light, contrast, saturation, tint = factor(0.4), factor(0.4), factor(0.5), factor(0.08, channels=3)
-    grey_only = (torch.rand(count, generator=generator) < 0.1).view(-1, 1, 1, 1).to(pixels.device)
+    grey_only = (torch.rand(count, generator=generator) < 0.1 * strength).view(-1, 1, 1, 1).to(pixels.device)
     saturation = torch.where(grey_only, 0.0, saturation)
     weights = pixels.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
     grey = (pixels * weights).sum(1, keepdim=True)
@@ -87,10 +87,12 @@ def lose_resolution(pixels: torch.Tensor, share: float, generator: torch.Generat
     return torch.cat([back, pixels[affected:]])
 
 
-def augment(images: torch.Tensor, resolution: int, smallest_crop: float, generator: torch.Generator) -> torch.Tensor:
+def augment(
+    images: torch.Tensor, resolution: int, smallest_crop: float, colour_strength: float, generator: torch.Generator
+) -> torch.Tensor:
     """Stored images, uint8 (B, 3, S, S) -> random views ready for the network, float (B, 3, R, R)."""
     view = random_crop(images.float().div_(255), resolution, smallest_crop, generator)
-    return normalise(lose_resolution(sharpness(colour(view, generator), generator), 0.2, generator))
+    return normalise(lose_resolution(sharpness(colour(view, colour_strength, generator), generator), 0.2, generator))
 
 
 @dataclass(frozen=True)

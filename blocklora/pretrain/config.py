@@ -9,16 +9,16 @@ from typing import Any
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-# XCiT nano (El-Nouby et al. 2021, arXiv:2106.09681), an image tower that open_clip takes from timm: its convolutions (the stem
-# and one in every block) know what neighbouring pixels are for, which a plain ViT must learn from far more pictures than these.
+# XCiT nano with three poolings (`clip/towers.py`): its convolutions (the stem and one in every block) know what neighbouring
+# pixels are for, which a plain ViT must learn from far more pictures than these.
 # The text tower is narrow because its 49,408-row vocabulary would otherwise be most of the file, and few rows are ever trained.
 SMALL_MODEL_CFG: dict[str, Any] = {
-    "embed_dim": 192,
+    "embed_dim": 384,
     "vision_cfg": {
         "image_size": 64,
-        "timm_model_name": "xcit_nano_12_p8_224",
+        "timm_model_name": "studio_xcit_nano_12_p8",
         "timm_model_pretrained": False,
-        "timm_pool": "token",
+        "timm_pool": "token_mean_max",
         "timm_proj": "linear",
     },
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3},
@@ -74,6 +74,8 @@ class Recipe:
     """Last part of the budget, in which nothing is mixed, so that it ends on whole pictures."""
     crop_scale: float = 0.35
     """Smallest area of a random crop, as a share of the image."""
+    colour_strength: float = 0.5
+    """How far colours are changed: at 1, light and contrast by up to 40 %, saturation by 50 %, and a tenth of the images are grey."""
     ema_decay: float = 0.99
     """Weight of the old value in the running average of the weights, renewed with each run of the text tower."""
 

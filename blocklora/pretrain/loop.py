@@ -101,7 +101,7 @@ def steps(state: TrainState, task: Task, budget: schedule.Budget, device: torch.
 
         rows = batch_rows(len(task.data.labels), recipe.batch_size, recipe.seed, state.step)
         images, labels = task.data.images[rows].to(device), task.data.labels[rows].to(device)
-        views = augment(images, resolution, recipe.crop_scale, draw)
+        views = augment(images, resolution, recipe.crop_scale, recipe.colour_strength, draw)
         mixed = mix(views, labels, recipe.mix_fraction if progress < 1.0 - recipe.whole_fraction else 0.0, draw)
 
         if state.step % recipe.text_every == 0 or not text:

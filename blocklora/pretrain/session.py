@@ -19,13 +19,15 @@ from blocklora.pretrain import schedule
 from blocklora.pretrain.config import Recipe
 from blocklora.pretrain.data import ImageArray, load_images, read_classes
 from blocklora.pretrain.evaluate import zero_shot_top1
-from blocklora.pretrain.export import CONFIG, METADATA, at_size, export_state, load_exported
+from blocklora.pretrain.export import METADATA, export_state, load_exported
 from blocklora.pretrain.loop import Task, steps
 from blocklora.pretrain.memory import keep_freed_memory
 from blocklora.pretrain.names import PromptBook, read_superclasses
 from blocklora.pretrain.network import centre_text
 from blocklora.pretrain.state import TrainState, fresh_state, load_state, save_state
 
+PROJECTIONS = ("visual.head.proj.weight", "text_projection", "visual.proj")
+"""What may be of another width in the model that a run begins with."""
 LATEST, BEFORE_DECAY, LOG = "latest.safetensors", "before-decay.safetensors", "log.jsonl"
 
 
@@ -114,19 +116,26 @@ def open_state(options: RunOptions, recipe: Recipe, model_cfg: dict[str, Any], t
 
 
 def begin_with(state: TrainState, folder: Path) -> None:
-    """Give a new run the weights of a finished model. What that model had seen before goes into the notes.
+    """Give a new run the weights of a finished model.
+
+    Heads and projections of another width keep their first random values; all layers must fit. What that model had seen before,
+    and what was not taken from it, goes into the notes.
 
     Raises:
-        TrainingError: the folder holds no model, or one of another network.
+        TrainingError: the folder holds no model, or one of other layers.
     """
-    found = (read_json(folder / CONFIG) or {}).get("model_cfg")
-    if found is not None and "timm_model_name" in found["vision_cfg"]:  # takes any size
-        found = at_size(found, state.model_cfg["vision_cfg"].get("image_size"))
-    if found is not None and found != state.model_cfg:
-        raise TrainingError(f"{folder} holds another network: {found}.", "Begin with a model of the network that is to be trained.")
-    state.model.load_state_dict(load_exported(folder).state_dict())
+    theirs, mine = load_exported(folder).state_dict(), state.model.state_dict()
+    fresh = sorted(name for name, value in mine.items() if name not in theirs or theirs[name].shape != value.shape)
+    layers = [name for name in fresh if name not in PROJECTIONS]
+    if layers:
+        raise TrainingError(
+            f"{folder} holds another network: {len(layers)} tensors do not fit, first {layers[0]}.",
+            "Begin with a model of the layers that are to be trained.",
+        )
+    state.model.load_state_dict({**mine, **{name: value for name, value in theirs.items() if name not in fresh}})
     earlier = read_json(folder / METADATA) or {}
     state.notes["began_with"] = {key: earlier.get(key) for key in ("sha256", "steps", "passes", "recipe", "hardware", "began_with")}
+    state.notes["began_with"]["fresh"] = fresh
 
 
 def make_budget(options: RunOptions, seconds_so_far: float) -> schedule.Budget:

@@ -24,7 +24,7 @@ from blocklora.pretrain.config import Recipe
 from blocklora.pretrain.network import Clip, build_model
 from blocklora.pretrain.optimiser import Optimisers
 
-FORMAT = 2
+FORMAT = 3
 PARTS = ("model", "head", "average")
 
 

@@ -12,6 +12,8 @@ import torch
 from timm.models import eva, fastvit, register_model, vision_transformer, xcit
 from torch import nn
 
+from blocklora.clip import towers
+
 SIDE = 32
 WORDS = 120  # vocabulary
 
@@ -41,6 +43,11 @@ def tiny_pe(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 @register_model
 def tiny_xcit(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     return xcit.xcit_nano_12_p8_224(embed_dim=48, depth=3, num_heads=4, **kwargs)
+
+
+@register_model
+def tiny_pooled_xcit(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    return towers.studio_xcit_nano_12_p8(embed_dim=48, depth=3, num_heads=4, **kwargs)
 
 
 @register_model
@@ -78,6 +85,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "eva01": _timm("tiny_eva01", "token", None),
     "pe": _timm("tiny_pe", "map", None),
     "xcit": {**_timm("tiny_xcit", "token", "linear"), "custom_text": False},
+    "xcit-pooled": {**_timm("tiny_pooled_xcit", towers.POOLING, "linear"), "custom_text": False},
     "mobileclip2": _timm("tiny_mobileclip", "avg", None, _text(no_causal_mask=True), side=64),
 }
 

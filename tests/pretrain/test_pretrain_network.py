@@ -10,7 +10,7 @@ from tiny_data import TINY_CFG
 from torch import nn
 
 from blocklora.errors import TrainingError
-from blocklora.pretrain.augment import Mixed, augment, mix
+from blocklora.pretrain.augment import Mixed, augment, colour, mix
 from blocklora.pretrain.config import SMALL_MODEL_CFG, Recipe
 from blocklora.pretrain.losses import Learner, Targets, superclass_loss, total_loss
 from blocklora.pretrain.muon import Muon, orthogonalise
@@ -128,10 +128,16 @@ def test_pieces_on_threads_give_the_gradients_of_the_batch() -> None:
 
 def test_views_are_the_same_for_the_same_seed_and_stay_in_range() -> None:
     images = torch.randint(0, 256, (10, 3, 16, 16), dtype=torch.uint8)
-    views = [augment(images, 8, 0.4, torch.Generator().manual_seed(5)) for _ in range(2)]
+    views = [augment(images, 8, 0.4, 1.0, torch.Generator().manual_seed(5)) for _ in range(2)]
     assert torch.equal(*views)
     assert views[0].shape == (10, 3, 8, 8)
     assert views[0].abs().max() < 2.7  # white and black after normalisation
+
+
+def test_without_strength_colours_stay() -> None:
+    pixels = torch.rand(6, 3, 8, 8)
+    torch.testing.assert_close(colour(pixels, 0.0, torch.Generator().manual_seed(1)), pixels)
+    assert (colour(pixels, 1.0, torch.Generator().manual_seed(1)) - pixels).abs().max() > 0.1
 
 
 def test_mixing_tells_how_much_of_each_picture_is_there() -> None:

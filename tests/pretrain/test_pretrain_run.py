@@ -22,7 +22,7 @@ from blocklora.pretrain.data import load_images
 from blocklora.pretrain.evaluate import zero_shot_top1
 from blocklora.pretrain.export import export_state, load_exported
 from blocklora.pretrain.names import PromptBook
-from blocklora.pretrain.session import BEFORE_DECAY, LATEST, LOG, RunOptions, run
+from blocklora.pretrain.session import BEFORE_DECAY, LATEST, LOG, RunOptions, begin_with, run
 from blocklora.pretrain.state import fresh_state, load_state
 
 RECIPE = Recipe(batch_size=16, warmup_steps=4, mix_fraction=0.25)
@@ -122,6 +122,22 @@ def test_another_recipe_is_not_mixed_into_a_run(source: Path, tmp_path: Path) ->
     run(options(source, tmp_path / "work", passes=16 * 4), RECIPE, TINY_CFG, quiet)
     with pytest.raises(TrainingError, match="another recipe"):
         run(options(source, tmp_path / "work", passes=16 * 8), replace(RECIPE, seed=2), TINY_CFG, quiet)
+
+
+def test_a_run_begins_with_a_finished_model_of_the_same_layers(source: Path, tmp_path: Path) -> None:
+    run(options(source, tmp_path / "work", passes=16 * 4), RECIPE, TINY_CFG, quiet)
+    out = options(source, tmp_path / "work", passes=16).out
+    earlier = json.loads((out / "training.json").read_text())
+    trained = load_exported(out).state_dict()
+    wider = fresh_state(RECIPE, {**TINY_CFG, "embed_dim": 24}, ("n1", "n2", "n3"), CPU)
+    begin_with(wider, out)
+    assert wider.notes["began_with"]["sha256"] == earlier["sha256"]
+    assert wider.notes["began_with"]["fresh"] == ["text_projection", "visual.proj"]
+    mine = wider.model.state_dict()
+    assert all(torch.equal(mine[name], value) for name, value in trained.items() if name not in ("text_projection", "visual.proj"))
+    deeper = {**TINY_CFG, "vision_cfg": {**TINY_CFG["vision_cfg"], "layers": 3}}
+    with pytest.raises(TrainingError, match=r"12 tensors do not fit, first visual\.transformer\.resblocks\.2"):
+        begin_with(fresh_state(RECIPE, deeper, ("n1", "n2", "n3"), CPU), out)
 
 
 def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
