@@ -15,7 +15,7 @@ from blocklora.ui import server
 
 def compose(home: Path) -> Studio:
     """The services over a data home."""
-    return Studio(home, exporters.WORKER, exporters.open_model)
+    return Studio(home, exporters.WORKER, exporters.open_model, previewer=exporters.PREVIEWER, preview_model=exporters.open_preview)
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """What leaves the house: a trained run as one ONNX file, checked against the model it was made from, and what runs it.
 
-The two names here are what app.py and the command line put into the services, which know neither.
+The names here are what app.py and the command line put into the services, which know neither.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from exporters.predictor import OnnxClassifier
+    from exporters.preview_model import PreviewModel
 
 WORKER = "exporters.worker"
 """The module that makes the file of a finished run, in a process of its own."""
+PREVIEWER = "exporters.previewer"
+"""The module that keeps the preview of a project, in a process of its own."""
 
 
 def open_model(path: Path) -> OnnxClassifier:
@@ -24,3 +27,14 @@ def open_model(path: Path) -> OnnxClassifier:
     from exporters.predictor import OnnxClassifier
 
     return OnnxClassifier(path)
+
+
+def open_preview(head: Path) -> PreviewModel:
+    """The predictor of a preview, by the file of its class weights.
+
+    Raises:
+        ModelFileError: the file, or that of the frozen backbone, is gone or damaged.
+    """
+    from exporters.preview_model import PreviewModel
+
+    return PreviewModel(head)

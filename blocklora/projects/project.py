@@ -162,6 +162,11 @@ class Project:
         with self.database.read() as connection:
             return undo.undoable(connection, limit)
 
+    def mark(self) -> str:
+        """A short text that is another one whenever labelled images, classes, their names or their order are; cheap to ask for."""
+        with self.database.read() as connection:
+            return images.mark(connection)
+
     # ---- files
 
     def original(self, image_id: str) -> Path:

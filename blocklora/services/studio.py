@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from blocklora.projects.library import Library
 from blocklora.projects.project import Project
 from blocklora.services.backbones import Backbones
 from blocklora.services.predicting import Predictor, PredictorFactory, Predictors
+from blocklora.services.previews import Head, Preview, Previews
 from blocklora.services.runs import (
     RunRequest,
     Runs,
@@ -43,6 +45,16 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Answering:
+    """A model that answers for a project: that of `run`, or the `preview`. `key` is another one for every other model."""
+
+    key: str
+    open: Callable[[], Predictor]
+    run: RunFolder | None = None
+    preview: Head | None = None
+
+
+@dataclass(frozen=True)
 class QueueEntry:
     """A run that waits or works. `project_id` is empty for one from the command line."""
 
@@ -62,9 +74,19 @@ class Studio:
         exporter: worker module that makes the ONNX file of a finished run (injected, so that this package does not know it).
         predictor: opens a published ONNX file (injected likewise).
         launcher: starts workers.
+        previewer: worker module that keeps the preview of a project (injected likewise); none for no previews.
+        preview_model: opens a preview by the folder that the previewer left.
     """
 
-    def __init__(self, home: Path, exporter: str, predictor: PredictorFactory, launcher: Launcher | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        exporter: str,
+        predictor: PredictorFactory,
+        launcher: Launcher | None = None,
+        previewer: str = "",
+        preview_model: PredictorFactory | None = None,
+    ) -> None:
         self.home = home
         self.library = Library(home)
         self._launcher = launcher or LocalLauncher()
@@ -73,6 +95,8 @@ class Studio:
         self._exporter = exporter
         self._probed: set[tuple[str, str]] = set()
         self._predictors = Predictors(predictor)
+        self._previews = Previews(home, self._launcher, previewer)
+        self._preview_models = Predictors(preview_model or predictor)
 
     # What there is to work with
 
@@ -212,7 +236,29 @@ class Studio:
         """Give a waiting run another place; 0 is next."""
         self.run_service.move(run, position)
 
+    # Previews
+
+    def preview(self, project: Project, backbone: str) -> Preview | None:
+        """The classifier that needs no training, brought up to date in the background; None where there cannot be one yet.
+
+        A machine that trains is left alone: what is there is shown, and new images wait.
+        """
+        if self.not_ready(project) or not self.backbone_service.is_here(backbone):
+            return None
+        return self._previews.of(project, backbone, may_start=not self.run_service.active())
+
     # Export and prediction
+
+    def answering(self, project: Project, backbone: str) -> Answering | None:
+        """What answers for a project: its finished run, else its preview, once that is there. A run may still lack its file."""
+        run = self.finished_run(project)
+        if run is not None:
+            return Answering(run.name, lambda: self.predictor(run), run=run)
+        preview = self.preview(project, backbone)
+        if preview is None or preview.head is None:
+            return None
+        path = preview.folder.head
+        return Answering(f"preview-{preview.head.mark}", lambda: self._preview_models.get(path), preview=preview.head)
 
     def start_export(self, run: RunFolder) -> None:
         """Make the ONNX file of a finished run (again).

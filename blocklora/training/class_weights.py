@@ -182,6 +182,26 @@ def choose(train: Features, held_out: Features, text: torch.Tensor, wanted: str,
     return Choice(mode, share, scores[1.0][0], before[0], known, note, discriminant)
 
 
+def closed_form(features: Features, text: torch.Tensor, scale: float) -> tuple[torch.Tensor, Choice]:
+    """A whole classifier without training: weights (C, D) with scale and temperature in them, and where they come from.
+
+    The kind (names, means, a blend, discriminant) and the temperature are chosen on images that the weights at trial were not made of.
+
+    Args:
+        features: of all images; every class has one.
+        text: (C, D) normalised class weights of the names.
+        scale: factor of the cosines in the backbone's logits.
+    """
+    n_classes = len(text)
+    none = Features(features.values[:0], features.labels[:0])
+    choice = choose(features, none, text, "auto", scale)
+    if choice.discriminant:
+        return choice.discriminant * scale * discriminant_weights(features, n_classes), choice
+    logits = left_out_logits(features, text, n_classes, choice.text_share) * scale
+    temperature = fit_temperature(logits.numpy(), features.labels.numpy())
+    return blend(text, class_means(features, n_classes), choice.text_share) * (scale / temperature), choice
+
+
 class ClassWeights(nn.Module):
     """The trainable class weights of a run: a start from text and images, plus a learned shift.
 

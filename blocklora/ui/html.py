@@ -82,9 +82,9 @@ def empty_state(title: str, text: str, action: str = "", icon_name: str = "info"
     return f'<div class="empty">{icon(icon_name, 28)}<h2>{escape(title)}</h2><p>{escape(text)}</p>{action}</div>'
 
 
-def tab_button(label: str, tab: str) -> str:
+def tab_button(label: str, tab: str, kind: str = "primary") -> str:
     """The one button of an empty state that leads to another tab."""
-    return local_button(label, "tab", kind="primary", data_tab=tab)
+    return local_button(label, "tab", kind=kind, data_tab=tab)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:

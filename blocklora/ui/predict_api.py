@@ -17,6 +17,7 @@ from gradio.events import api as program_call
 
 from blocklora.errors import JobError, ProjectError, StudioError
 from blocklora.projects.decoding import decode_rgb
+from blocklora.ui.train_form import TrainForm
 from blocklora.ui.uploads import uploaded_file
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from blocklora.services.studio import Studio
 
 DESCRIPTION = (
-    "Label one picture with a project's published model. image: an uploaded file (handle_file). project: its name or id; "
-    "empty means the one worked on last. Returns label, probability, top ([label, probability] pairs), milliseconds, provider, "
-    "project, run."
+    "Label one picture with a project's published model, or before one is trained with its preview (run is then empty). "
+    "image: an uploaded file (handle_file). project: its name or id; empty means the one worked on last. "
+    "Returns label, probability, top ([label, probability] pairs), milliseconds, provider, project, run."
 )
 
 
@@ -36,11 +37,11 @@ def endpoint(studio: Studio) -> Callable[[dict, str], dict]:
     def predict(image: dict, project: str = "") -> dict:
         try:
             chosen = find_project(studio, project)
-            run = studio.finished_run(chosen)
-            if run is None:
+            answering = studio.answering(chosen, TrainForm.kept(chosen).backbone)
+            if answering is None:
                 raise JobError(f"the project {chosen.name!r} has no finished training yet.", "Train it first.")
             path = uploaded_file(str(image.get("path") or "") if isinstance(image, dict) else "")
-            model = studio.predictor(run)
+            model = answering.open()
             found = model.predict([decode_rgb(path)])[0]
         except StudioError as error:
             raise gr.Error(str(error), print_exception=False) from error
@@ -51,7 +52,7 @@ def endpoint(studio: Studio) -> Callable[[dict, str], dict]:
             "milliseconds": round(float(found.milliseconds), 2),
             "provider": model.provider,
             "project": chosen.name,
-            "run": run.name,
+            "run": answering.run.name if answering.run is not None else "",
         }
 
     return predict

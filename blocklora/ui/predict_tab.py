@@ -1,4 +1,4 @@
-"""The Predict tab: pictures in, answers out, by the published ONNX file and nothing else."""
+"""The Predict tab: pictures in, answers out: by the published ONNX file of a run, or before there is one by the preview."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ from blocklora.ui.predict_view import Answer
 from blocklora.ui.rail import draw as draw_rail
 from blocklora.ui.run_list import TITLES, when
 from blocklora.ui.tab import Context, Refresh, Tab, needs_project
+from blocklora.ui.train_form import TrainForm
 from blocklora.ui.train_view import progress
 from blocklora.ui.uploads import forget, uploaded_file, uploaded_files
 
 if TYPE_CHECKING:
     from blocklora.jobs.run_folder import RunFolder
     from blocklora.projects.project import Project
-    from blocklora.services.studio import Studio
+    from blocklora.services.previews import Head
+    from blocklora.services.studio import Answering, Studio
 
 MAX_FRAME = 4 * 2**20  # characters of a webcam frame as the page sends it (base64)
 EMPTY, ALMOST = 'class="empty"', "Almost there"  # what marks a room without a model, and one that is about to have it
@@ -39,7 +41,7 @@ Update = dict[Any, Any]
 class PredictTab:
     """The handlers. `frame` is where pictures come in, `one` a picture's answer, `many` the table.
 
-    `pages` remembers where each table was left, `answers` each project's last answer with the run that gave it.
+    `pages` remembers where each table was left, `answers` each project's last answer with the model that gave it.
     """
 
     ctx: Context
@@ -66,9 +68,12 @@ class PredictTab:
 
     def _last(self, project: Project) -> str:
         """The last answer of the project's current model, so that another tab or a reload does not lose it."""
-        run = self.studio.finished_run(project)
+        model = self._answering(project)
         known = self.answers.get(project.id, ("", ""))
-        return known[1] if run is not None and known[0] == run.name else predict_view.empty_answer()
+        return known[1] if model is not None and known[0] == model.key else predict_view.empty_answer()
+
+    def _answering(self, project: Project) -> Answering | None:
+        return self.studio.answering(project, TrainForm.kept(project).backbone)
 
     def tick(self, values: Update) -> Update:
         """What moves by itself: a table that grows, a model that is being exported."""
@@ -88,15 +93,17 @@ class PredictTab:
             drawn = {self.frame: missing}
         elif not missing and EMPTY in shown:
             drawn = {self.frame: self._frame(project), self.one: self._last(project)}
+        elif not missing and shown and (frame := self._frame(project)) != shown:  # a newer preview, or a run has taken its place
+            drawn = {self.frame: frame}
         return drawn | ({self.many: self._table(project)} if self.batches.latest(project.id) is not None else {})
 
     def _missing(self, project: Project) -> str:
         """Why nothing can be predicted yet, with one button; '' where it can."""
-        run = self.studio.finished_run(project)
-        if run is None:
-            text = "Predict uses the model that a training leaves behind. Train once, then try it on any picture."
-            return html.empty_state("No model yet", text, html.tab_button("Go to Train", "train"), "scan")
-        if run.onnx_path.exists():
+        model = self._answering(project)
+        if model is None:
+            return self._no_model(project)
+        run = model.run
+        if run is None or run.onnx_path.exists():
             return ""
         status = self.studio.status(run.path)
         if status.export == "running":
@@ -106,10 +113,31 @@ class PredictTab:
         text = "The run is finished, but its ONNX file is not made yet. Prediction uses that file, the same one you would take away."
         return html.empty_state("Export first", text, html.tab_button("Go to Export", "export"), "package")
 
+    def _no_model(self, project: Project) -> str:
+        """What to do, or what is being done, about a project that has neither a run nor a preview."""
+        preview = self.studio.preview(project, TrainForm.kept(project).backbone)
+        if preview is not None and preview.working:
+            words = preview.stage or "Starting"
+            bar = progress(preview.fraction or None, words)  # nobody knows how far loading is
+            title = f"{ALMOST}: a first model, without training"
+            return f'<div class="empty">{html.icon("scan", 28)}<h2>{title}</h2><p>{html.escape(words)}</p>{bar}</div>'
+        text = "Two classes with two images each are enough for a first model, which needs no training."
+        way = html.tab_button("Go to Images", "images")
+        if preview is not None and preview.reason:
+            text, way = f"{preview.reason} {preview.advice}".strip(), html.tab_button("Go to Train", "train")
+        elif not self.studio.not_ready(project):
+            text = "Predict uses the model that a training leaves behind. Train once, then try it on any picture."
+            way = html.tab_button("Go to Train", "train")
+        return html.empty_state("No model yet", text, way, "scan")
+
     def _frame(self, project: Project) -> str:
-        run = self.studio.finished_run(project)
-        assert run is not None
-        return predict_view.frame(project.classes(), f"Answered by the exported ONNX file. {model_words(run)}")
+        model = self._answering(project)
+        assert model is not None
+        if model.run is not None:
+            return predict_view.frame(project.classes(), f"Answered by the exported ONNX file. {model_words(model.run)}")
+        assert model.preview is not None
+        words = f"Answered by the preview, which needs no training: {preview_words(model.preview)} Train for a better one, and for a file."
+        return predict_view.frame(project.classes(), words)
 
     def _table(self, project: Project) -> str:
         """The table of the project's latest batch, at the page it was left at."""
@@ -124,19 +152,20 @@ class PredictTab:
     def pictures(self, act: Act, values: Update) -> Update:
         """Pictures came in: one gets its answer at once, many or a zip become a table."""
         project = self.ctx.open_project(values)
-        run, files = self._model(project), uploaded_files(act.texts("files"))
+        model, files = self._model(project), uploaded_files(act.texts("files"))
         if not files:
             raise ImportRefused("No picture arrived.", "Choose it again.")
         if len(files) > 1 or is_zip(files[0].name):
-            task = Task([(path.name, path) for path in files], run.name, project.exports_dir)
-            self.batches.start(project.id, task, lambda: self.studio.predictor(run), lambda: forget(files))
+            name = model.run.name if model.run is not None else "preview"
+            task = Task([(path.name, path) for path in files], name, project.exports_dir)
+            self.batches.start(project.id, task, model.open, lambda: forget(files))
             return {self.many: self._table(project)}
-        drawn = predict_view.answer(self._answer(run, files[0], files[0].name, str(files[0])))
-        self.answers[project.id] = run.name, drawn
+        drawn = predict_view.answer(self._answer(model, files[0], files[0].name, str(files[0])))
+        self.answers[project.id] = model.key, drawn
         return {self.one: drawn}
 
-    def _answer(self, run: RunFolder, source: Path | bytes, name: str, file: str = "", number: int = 0) -> Answer:
-        model = self.studio.predictor(run)
+    def _answer(self, answering: Answering, source: Path | bytes, name: str, file: str = "", number: int = 0) -> Answer:
+        model = answering.open()
         found = model.predict([decode_rgb(source)])[0]
         preview = shared_decoder().view(source) if file else b""
         return Answer(found, model.provider, name, b"" if isinstance(preview, Refused) else preview, file, number)
@@ -153,11 +182,11 @@ class PredictTab:
             raise ImageError("The camera's picture is damaged.", "Switch the camera off and on.") from error
         return {self.one: predict_view.answer(self._answer(self._model(project), source, "camera", number=act.number("number")))}
 
-    def _model(self, project: Project) -> RunFolder:
-        run = self.studio.finished_run(project)
-        if run is None:
+    def _model(self, project: Project) -> Answering:
+        model = self._answering(project)
+        if model is None:
             raise ImportRefused("There is no model yet.", "Train first.")
-        return run
+        return model
 
     # ---- teaching it better
 
@@ -191,7 +220,9 @@ class PredictTab:
         finally:
             plan.close()
         undo = html.button("Undo", "take-out", kind="quiet", data_to="predict-one", data_images=",".join(result.image_ids))
-        return notice(f"Added to {name}.", "Train again to let the model learn from it.", "accent", action=undo)
+        trained = self.studio.finished_run(project) is not None
+        learns = "Train again to let the model learn from it." if trained else "The preview takes it in at once."
+        return notice(f"Added to {name}.", learns, "accent", action=undo)
 
     # ---- many pictures
 
@@ -214,6 +245,11 @@ def model_words(run: RunFolder) -> str:
     good = f", right on {section['correct']} of {section['n']} images it never saw" if section.get("n") else ""
     title = TITLES.get(str(spec["training"]["preset"]), "This")
     return f"{title} run of {when(spec.get('created'))}{good}."
+
+
+def preview_words(head: Head) -> str:
+    """How good a preview is, and on what."""
+    return f"right on {head.correct:,} of {head.n:,} images, each compared with the others alone."
 
 
 def build(ctx: Context) -> Refresh:

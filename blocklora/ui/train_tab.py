@@ -171,10 +171,25 @@ class TrainTab:
         if not self.studio.backbone_service.is_here(form.backbone):
             return True, "", ""  # what to do about it stands in the place of the button
         hints = ["It will wait until the run above is over."] if busy else []
-        words = f"<p>{html.escape(self.studio.estimate(project, config, form.backbone).words)}</p>"
+        words = f"<p>{html.escape(self.studio.estimate(project, config, form.backbone).words)}</p>{self._without(project, form)}"
         words += "".join(f'<p class="hint">{html.escape(hint)}</p>' for hint in hints)
         button = html.local_button("Train another" if busy else "Train", "train", kind="" if busy else "primary", icon_name="play")
         return True, words, button
+
+    def _without(self, project: Project, form: TrainForm) -> str:
+        """What the backbone can do with these images as it is: the figure that training has to beat."""
+        preview = self.studio.preview(project, form.backbone)
+        if preview is None:
+            return ""
+        if preview.head is not None:
+            head = preview.head
+            return (
+                f'<p class="hint">Without training: right on {head.correct:,} of {head.n:,} images, each compared with the others alone. '
+                f"{html.tab_button('Try it', 'predict', kind='')}</p>"
+            )
+        if preview.working:
+            return f'<p class="hint">{html.escape(preview.stage or "Looking at the images")}…</p>'
+        return f'<p class="hint">No preview: {html.escape(preview.reason)}</p>' if preview.reason else ""
 
     # ---- what a press does
 

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from blocklora.training.augment import crop_resize_flip, draw_crops
-from blocklora.training.class_weights import ClassWeights, Features, choose, class_means, discriminant_weights, left_out_logits
+from blocklora.training.class_weights import (
+    ClassWeights,
+    Features,
+    choose,
+    class_means,
+    closed_form,
+    discriminant_weights,
+    left_out_logits,
+)
 from blocklora.training.class_weights import _tried_discriminant as tried_discriminant
 from blocklora.training.device import choose as choose_device
 from blocklora.training.image_cache import ImageCache, shrink
@@ -215,6 +223,21 @@ def test_a_class_of_which_nothing_is_left_is_nobodys_answer() -> None:
         empty = Features(train.values[:0], train.labels[:0])
         (right_share, _), _ = tried_discriminant(train, empty, 2, 14.0)
         assert right_share <= 5 / 6
+
+
+@pytest.mark.parametrize("kind", ["names", "discriminant"])
+def test_a_classifier_in_closed_form_is_as_sure_as_it_is_right(kind: str) -> None:
+    if kind == "discriminant":
+        train, test = stretched(30), stretched(200, seed=1)
+        text = unit(torch.randn(3, 24, generator=torch.Generator().manual_seed(9)))  # names that say nothing
+    else:
+        train, test, text = clusters(8, 0.5), clusters(300, 0.5, seed=1), torch.eye(4)  # names that say it all
+    weights, choice = closed_form(train, text, 50.0)
+    assert (choice.mode == "images", choice.discriminant > 0) == (kind == "discriminant", kind == "discriminant")
+    accuracy = right(test, weights)
+    sureness = torch.softmax(test.values @ weights.T, dim=1).max(dim=1).values.mean().item()
+    assert abs(choice.before_tuning - accuracy) < 0.12  # few images say how good it is, roughly
+    assert abs(sureness - accuracy) < 0.12
 
 
 def test_discriminant_weights_are_chosen_where_they_are_better_and_then_trained_as_they_are() -> None:

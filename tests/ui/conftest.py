@@ -40,6 +40,12 @@ def bench(data_home: Path, sample_pictures: Path, tmp_path: Path) -> Bench:
 
 
 @pytest.fixture
+def previewing(data_home: Path, sample_pictures: Path, tmp_path: Path) -> Bench:
+    """The same with previews, whose process is only noted down."""
+    return make_bench(data_home, sample_pictures, tmp_path, previewer="the.previewer")
+
+
+@pytest.fixture
 def empty_bench(data_home: Path, tmp_path: Path) -> Bench:
     """Tabs without a page, over an empty project."""
     return make_bench(data_home, None, tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from blocklora.config import TrainingConfig
 from blocklora.files import write_json
@@ -19,6 +20,7 @@ from blocklora.jobs.run_folder import RunFolder
 from blocklora.presets import preset_config
 from blocklora.projects import intake
 from blocklora.projects.project import Project
+from blocklora.services.previews import Head, PreviewFolder
 from blocklora.services.runs import RunRequest, make_run, split_of
 from blocklora.services.studio import Studio
 from blocklora.training.metrics import report
@@ -39,8 +41,9 @@ class NotedLauncher:
         beat(run.heartbeat_path, os.getpid())
         return os.getpid()
 
-    def call(self, module: str, arguments: Sequence[str], log: Path) -> None:
+    def call(self, module: str, arguments: Sequence[str], log: Path) -> int:
         self.started.append((module, log))
+        return os.getpid()
 
 
 @dataclass(frozen=True)
@@ -95,16 +98,28 @@ class Bench:
         return {self.ctx.project: self.project.id}
 
 
-def make_bench(home: Path, pictures: Path | None, root: Path) -> Bench:
-    """A studio over `home` with one project; `pictures` is a folder of class folders below `root`."""
+def make_bench(home: Path, pictures: Path | None, root: Path, previewer: str = "") -> Bench:
+    """A studio over `home` with one project; `pictures` is a folder of class folders below `root`; no previews without a `previewer`."""
     launcher = NotedLauncher()
-    studio = Studio(home, "exporters.worker", cast(Any, ColourPredictor), launcher)
+    studio = Studio(home, "exporters.worker", cast(Any, ColourPredictor), launcher, previewer)
     project = studio.library.create("Colours & <shapes>" if pictures is not None else "Empty")
     if pictures is not None:
         intake.accept(project, intake.plan_folder(project, pictures, local_mode=True, allowed_roots=[root]))
     rooms = {name: cast(Any, name) for name in ("project", "rail", "notice")}
     ctx = Context(studio, Downloads(), **rooms, local=True)
     return Bench(ctx, launcher, project)
+
+
+def write_preview(bench: Bench) -> Head:
+    """Let the preview of the project as it is now be there, as its process would leave it."""
+    folder, classes = PreviewFolder.of(bench.project.path, "builtin"), bench.project.classes()
+    model = bench.studio.home / "frozen.onnx"
+    model.touch()
+    labels, ids = tuple(info.name for info in classes), tuple(info.id for info in classes)
+    head = Head(bench.project.mark(), "builtin", str(model), labels, ids, 20, 24, "images", 0.2)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    save_file({"weights": np.zeros((4, len(classes)), np.float32)}, folder.head, {"head": head.to_json()})
+    return head
 
 
 def new_run(bench: Bench, name: str, preset: str = "quick", **training: Any) -> RunFolder:

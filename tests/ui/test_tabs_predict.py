@@ -13,10 +13,11 @@ from typing import Any
 import gradio as gr
 import pytest
 from PIL import Image
-from tab_parts import Bench, finish, new_run, publish
+from tab_parts import Bench, finish, new_run, publish, write_preview
 
 from blocklora.errors import ImageError, ImportRefused, JobError, ProjectError
 from blocklora.jobs import events as said
+from blocklora.services.previews import Head, PreviewFolder, State
 from blocklora.ui.forms import Act
 from blocklora.ui.predict_api import endpoint
 from blocklora.ui.predict_tab import PredictTab
@@ -80,6 +81,55 @@ def test_each_thing_missing_is_said_with_one_way_on(bench: Bench) -> None:
     publish(run)
     run.writer()(said.ExportFinished(1, 1.0))
     assert "Drop a picture here" in tab.show(bench.project)["frame"]
+
+
+# ---- by the preview, before there is a run
+
+
+def previewed(bench: Bench) -> Head:
+    """Let the bench's previewer have made a preview."""
+    made = write_preview(bench)
+    assert bench.studio.answering(bench.project, "builtin") is not None
+    return made
+
+
+def test_the_preview_answers_before_anything_is_trained(previewing: Bench, upload: Callable[..., str]) -> None:
+    tab = tab_of(previewing)
+    drawn = tab.show(previewing.project)["frame"]
+    assert "Almost there" in drawn and [module for module, _ in previewing.launcher.started] == ["the.previewer"]
+    head = previewed(previewing)
+    shown = tab.tick({**previewing.values, "frame": drawn})["frame"]
+    assert f"right on {head.correct} of {head.n} images, each compared with the others alone" in shown and "needs no training" in shown
+    assert "frame" not in tab.tick({**previewing.values, "frame": shown})  # nothing has moved
+    answered = tab.pictures(Act("files", {"files": [upload("red.png")]}), previewing.values)["one"]
+    assert "class-0" in answered and tab.show(previewing.project)["one"] == answered
+    found = endpoint(previewing.studio)({"path": upload("blue.png", (10, 20, 240))}, "")
+    assert (found["label"], found["run"]) == ("class-2", "")
+
+
+def test_a_run_takes_the_place_of_the_preview(previewing: Bench) -> None:
+    previewed(previewing)
+    tab = tab_of(previewing)
+    shown = tab.show(previewing.project)["frame"]
+    run = new_run(previewing, "20260101-000000-quick")
+    finish(run, previewing)
+    publish(run)
+    assert "Answered by the exported ONNX file" in tab.tick({**previewing.values, "frame": shown})["frame"]
+
+
+def test_what_is_taught_reaches_the_preview_at_once(previewing: Bench, upload: Callable[..., str]) -> None:
+    previewed(previewing)
+    tab = tab_of(previewing)
+    act = Act("add", {"file": upload("new.png"), "id": previewing.project.classes()[0].id})
+    (drawn,) = list(tab.answer(act, previewing.values))
+    assert "The preview takes it in at once" in drawn["notice"]
+
+
+def test_why_there_is_no_preview_is_told(previewing: Bench) -> None:
+    folder = PreviewFolder.of(previewing.project.path, "builtin")
+    State(previewing.project.mark(), reason="A class has no image that can be read.", advice="Look through them.").write(folder)
+    drawn = tab_of(previewing).show(previewing.project)["frame"]
+    assert "A class has no image that can be read. Look through them." in drawn and 'data-tab="train"' in drawn
 
 
 # ---- one picture

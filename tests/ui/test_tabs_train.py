@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tab_parts import Bench, finish, new_run, train_some
+from tab_parts import Bench, finish, new_run, train_some, write_preview
 
 from blocklora.clip.fetching import FAILED, STOPPED, Fetch, heartbeat_path, write_fetch
 from blocklora.config import AdapterConfig, TrainingConfig
@@ -169,6 +169,15 @@ def test_ready_project_offers_train_and_an_estimate(bench: Bench) -> None:
     drawn = tab_of(bench).show(bench.project)
     assert 'data-do="train"' in drawn["go"] and "machine" in drawn["go"]
     assert drawn["now"] == ""
+
+
+def test_what_the_backbone_can_do_without_training_stands_beside_the_button(previewing: Bench) -> None:
+    tab = tab_of(previewing)
+    assert "Looking at the images…" in tab.show(previewing.project)["go"]
+    write_preview(previewing)
+    drawn = tab.tick(previewing.values)["go"]
+    assert "Without training: right on 20 of 24 images" in drawn and 'data-tab="predict"' in drawn
+    assert "Without training" not in tab_of(previewing).show(previewing.studio.library.create("Empty"))["go"]
 
 
 def test_start_begins_a_run_with_what_was_asked_for(bench: Bench) -> None:
