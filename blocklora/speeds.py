@@ -1,4 +1,4 @@
-"""How fast this machine was, measured by the workers and remembered in the data home; estimates are made from it."""
+"""How fast this machine was and how much memory it took, measured by workers and remembered in the data home, for estimates."""
 
 from __future__ import annotations
 
@@ -54,6 +54,41 @@ def remember(home: Path, device: str, backbone: str, speed: Speed) -> None:
         if known is not None:
             speed = Speed(**{name: min(value, SLOWER * getattr(known, name)) for name, value in asdict(speed).items()})
         write_json(_path(home), {**read_json(_path(home), {}), _key(device, backbone): asdict(speed)})
+
+
+PROGRAM = 700 * 2**20  # bytes of a worker with its libraries, before it has loaded a backbone
+SPARE = 2.1  # measured peak over what is kept: gradients under way, the work space of a layer, and what malloc cannot give back
+TEXT_TOKENS = 16_384  # prompts of more tokens in all go through the text tower in chunks of so many (`clip.prompts`)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes: the frozen weights, and what training keeps for an image of a step and for a token of a prompt."""
+
+    weights: int
+    image: int
+    token: int
+
+    def bytes(self, batch: int, tokens: int, cached: int = 0) -> int:
+        """What a run takes: `batch` images at once, prompts of `tokens` tokens in all, `cached` bytes of decoded images."""
+        return PROGRAM + self.weights + cached + round(SPARE * (batch * self.image + min(tokens, TEXT_TOKENS) * self.token))
+
+
+def recall_footprint(home: Path, device: str, backbone: str) -> Footprint | None:
+    """The measured memory of a backbone on a device, if any."""
+    values = read_json(_path(home), {}).get("footprints", {}).get(_key(device, backbone))
+    try:
+        return Footprint(**values) if values else None
+    except TypeError:  # written by another version
+        return None
+
+
+def remember_footprint(home: Path, device: str, backbone: str, footprint: Footprint) -> None:
+    """Write a measured one; it follows from the model alone, so the newest counts."""
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / "speeds.lock"):
+        known = read_json(_path(home), {})
+        write_json(_path(home), {**known, "footprints": {**known.get("footprints", {}), _key(device, backbone): asdict(footprint)}})
 
 
 EXPORT_GUESS = 15.0  # seconds; stands in until the first export was timed

@@ -30,7 +30,7 @@ from blocklora.services.runs import (
     split_of,
 )
 from blocklora.services.status import RunStatus
-from blocklora.speeds import recall
+from blocklora.speeds import recall, recall_footprint
 
 PROBE = "blocklora.training.probe"
 CURRENT_RUN = "current_run"
@@ -140,7 +140,17 @@ class Studio:
         images = sum(c.count for c in project.classes())
         seconds = speed.seconds(images, round(images * config.held_out) * (config.checks + 1), config.steps * config.batch_size)
         less = " It may stop earlier by itself." if config.patience is not None else ""
-        return Estimate(seconds, f"About {duration(seconds)} on this machine.{less}")
+        return Estimate(seconds, f"About {duration(seconds)}{self._memory(project, config, backbone, images)} on this machine.{less}")
+
+    def _memory(self, project: Project, config: TrainingConfig, backbone: str, images: int) -> str:
+        """How much memory a run would take, in words; '' while nobody knows."""
+        footprint = recall_footprint(self.home, resolve(config.device), backbone)
+        if footprint is None:
+            return ""
+        tokens = sum(len(info.name) // 4 + 7 for info in project.classes()) * len(config.templates)  # a token is about four letters
+        side = 2 * next((info.resolution for info in self.backbones() if info.name == backbone), 224)
+        size = footprint.bytes(config.batch_size, tokens, cached=images * 3 * side * side)
+        return f" and {size / 2**30:.1f} GB of memory"
 
     def _measure_speed(self, device: str, backbone: str) -> str:
         """Have a worker time this machine, once; says so in words. A busy device is not timed: it would look slow."""

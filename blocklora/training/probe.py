@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blocklora.config import AdapterConfig
-from blocklora.speeds import EXPORT_GUESS, Speed, recall, remember
+from blocklora.speeds import EXPORT_GUESS, Speed, recall, remember, remember_footprint
 
 CLASSES, BATCH = 4, 8
 STEPS = 3
@@ -30,7 +30,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def probe(home: Path, name: str, device: str) -> Speed:
-    """Time embedding and training on a loaded backbone."""
+    """Time embedding and training on a loaded backbone; the memory that they take is remembered on the way."""
     began = time.perf_counter()
     import torch
     import torch.nn.functional as F
@@ -39,6 +39,7 @@ def probe(home: Path, name: str, device: str) -> Speed:
     from blocklora.clip.prompts import image_features, text_class_weights, tokenise
     from blocklora.lora.attach import attach
     from blocklora.training.device import choose
+    from blocklora.training.memory import footprint
 
     compute = choose(device, "auto", lambda message: None)
     backbone = load_backbone(name, home)
@@ -63,6 +64,7 @@ def probe(home: Path, name: str, device: str) -> Speed:
         torch.autograd.grad(loss, adapters.parameters())
         return float(loss)
 
+    remember_footprint(home, device, name, footprint(backbone, adapters, compute))
     known = recall(home, device, name)
     return Speed(fixed, looking, _timed(step) / BATCH, known.export if known else EXPORT_GUESS)
 

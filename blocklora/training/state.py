@@ -8,6 +8,7 @@ import torch
 
 from blocklora.errors import TrainingError
 from blocklora.training.class_weights import Choice
+from blocklora.training.memory import fitting
 from blocklora.training.setup import Setup
 
 
@@ -107,4 +108,4 @@ def start_state(setup: Setup) -> State:
         # The shift is measured from a good start, so decay pulls it back to that start.
         groups.append({"params": heads, "lr": config.head_learning_rate, "peak": config.head_learning_rate})
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999), weight_decay=config.weight_decay, fused=setup.compute.device.type == "cuda")
-    return State(named, optimiser, Progress(micro_batch=config.batch_size), setup.choice)
+    return State(named, optimiser, Progress(micro_batch=fitting(setup)), setup.choice)

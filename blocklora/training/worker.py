@@ -105,6 +105,9 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     if snapshot is not None:
         state.restore(snapshot)
     watcher.control, watcher.trained = control, True
+    whole, piece = spec.training.batch_size, state.progress.micro_batch
+    if piece < whole:
+        say(Note(f"Memory is short: steps of {whole} images go through the model in pieces of {piece}, a little slower."))
     steps = spec.training.steps
     trainable = sum(parameter.numel() for parameter in state.named.values())
     mode = setup.choice.mode

@@ -17,7 +17,7 @@ from blocklora.jobs.turns import Turns
 from blocklora.projects.intake import accept, plan_folder
 from blocklora.projects.project import Project
 from blocklora.services.studio import Studio, duration
-from blocklora.speeds import Speed, recall, remember
+from blocklora.speeds import Footprint, Speed, recall, remember, remember_footprint
 
 
 class Still:
@@ -134,6 +134,9 @@ def test_estimates_are_measured_or_not_given(studio: Studio, project: Project, l
     # 24 images looked at; 21 looks at 5 held-out ones; 3,000 steps of 32
     assert known.seconds == pytest.approx(5 + 2.4 + 10.5 + 960 + 7)
     assert known.words == "About 16 minutes on this machine."
+    remember_footprint(data_home, device, "builtin", Footprint(weights=2**28, image=2**25, token=2**14))
+    words = studio.estimate(project, config, "builtin").words
+    assert words == "About 16 minutes and 3.0 GB of memory on this machine."  # 0.7 GB of program, 0.3 of weights, 32 images, a few names
     assert studio.estimate(project, studio.preset(project, "quick", "builtin"), "builtin").words.startswith("About ")
     remember(data_home, device, "builtin", Speed(fixed=50, look=0.05, step_image=0.011, export=7))  # a busy moment
     assert recall(data_home, device, "builtin") == Speed(fixed=6.25, look=0.05, step_image=0.011, export=7)
