@@ -23,7 +23,7 @@ examples:
   python -m blocklora pretrain train ... --resume-from run/before-decay.safetensors --minutes 600
 
   # a model from a run that is still going on
-  python -m blocklora pretrain export run/latest.safetensors --classes shards/classes.json --out early
+  python -m blocklora pretrain export run/latest.safetensors --data shards/train-0.tar --classes shards/classes.json --out early
 
   # how many validation images it names right
   python -m blocklora pretrain validate --model assets/builtin --val shards/val.tar --classes shards/classes.json
@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("checkpoint", type=Path)
     export.add_argument("--classes", type=Path, required=True, help="the class file of the run")
     export.add_argument("--out", type=Path, required=True, help="folder to write")
+    export.add_argument("--data", type=Path, nargs="*", default=[], help="training images: the image projection then goes to the text side")
     export.add_argument("--image-size", type=int, help="input size that the file asks for, in pixels (default: the training size)")
 
     validate = commands.add_parser("validate", help="top-1 by class names on validation images, at the model's own input size")
@@ -143,11 +144,14 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    import tempfile
+
     import torch
 
-    from blocklora.pretrain.data import read_classes
+    from blocklora.pretrain.data import load_images, read_classes
     from blocklora.pretrain.export import export_state
     from blocklora.pretrain.names import PromptBook, read_superclasses
+    from blocklora.pretrain.session import SCALE_IMAGES
     from blocklora.pretrain.state import load_state
 
     state = load_state(options.checkpoint, torch.device("cpu"))
@@ -156,8 +160,13 @@ def _export(options: argparse.Namespace) -> None:
     if missing:
         raise TrainingError(f"{options.classes} lacks {len(missing)} classes of the checkpoint, first {missing[0]}.", "Give the run's own.")
     context = state.model_cfg["text_cfg"]["context_length"]
-    groups = [[names[i] for i in state.ids], read_superclasses(state.ids)[0]]
-    print(export_state(state, [PromptBook(group, context) for group in groups if group], options.out, {}, options.image_size))
+    books = [PromptBook(group, context) for group in ([names[i] for i in state.ids], read_superclasses(state.ids)[0]) if group]
+    images = None
+    if options.data:
+        with tempfile.TemporaryDirectory() as cache:
+            side = state.model_cfg["vision_cfg"]["image_size"]
+            images = torch.tensor(load_images(options.data, list(state.ids), side, Path(cache)).images[:SCALE_IMAGES].numpy())
+    print(export_state(state, books, options.out, {}, options.image_size, images))
 
 
 def _validate(options: argparse.Namespace) -> None:

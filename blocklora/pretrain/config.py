@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+MAX_LOGIT_SCALE = math.log(100.0)  # as CLIP
 
 # CLIP's own normalisation, so that every tool's default preprocessing is also right for this model.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

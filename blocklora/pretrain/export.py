@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+import torch.nn.functional as F
+from open_clip.timm_model import TimmModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from blocklora.errors import TrainingError
 from blocklora.files import publish, read_json, sha256_file, write_json
-from blocklora.pretrain.config import preprocess_cfg
+from blocklora.pretrain.augment import normalise
+from blocklora.pretrain.config import MAX_LOGIT_SCALE, preprocess_cfg
 from blocklora.pretrain.names import PromptBook
 from blocklora.pretrain.network import Clip, build_model
 from blocklora.pretrain.state import TrainState
@@ -40,18 +44,50 @@ def export_weights(model: nn.Module, trained_tokens: torch.Tensor) -> dict[str, 
     return weights
 
 
-def export_state(state: TrainState, books: list[PromptBook], out: Path, facts: dict[str, Any], image_size: int | None = None) -> Path:
+@torch.no_grad()
+def fold_projection(model: Clip, images: torch.Tensor) -> None:
+    """Move the image projection to the text side, in place: image features become what the tower pools, as it is.
+
+    The projection P is made to tell the training classes apart and dims what these do not need, which other people's classes may
+    differ in. Since (P f) · t = f · (Pᵀ t), texts that go through it say the same of an image as before, up to lengths; the logit
+    scale is set so that logits keep their size on `images`.
+
+    Args:
+        images: some training images, uint8 (N, 3, S, S).
+    """
+    projection = model.visual.head.proj.weight  # (D, D)
+    features = torch.cat([model.visual.trunk(normalise(part.float().div(255))) for part in images.split(64)])  # (N, D)
+    before, after = (features @ projection.T).norm(dim=1), features.norm(dim=1)
+    directions = F.normalize(torch.randn(256, projection.shape[0], generator=torch.Generator().manual_seed(0)), dim=1)
+    stretched = (directions @ projection).norm(dim=1)
+    model.logit_scale.add_((after.mean() / before.mean() * stretched.mean()).log()).clamp_(max=MAX_LOGIT_SCALE)
+    model.text_projection.copy_(model.text_projection @ projection)
+    projection.copy_(torch.eye(len(projection)))
+
+
+def export_state(
+    state: TrainState,
+    books: list[PromptBook],
+    out: Path,
+    facts: dict[str, Any],
+    image_size: int | None = None,
+    images: torch.Tensor | None = None,
+) -> Path:
     """Write the averaged weights, their configuration and how they were made into `out`; return the weights' path.
 
     The weights are loaded strictly into a new open_clip model before anything is published. `image_size` is the input size that
-    the file asks for, where that is not the one it was trained at.
+    the file asks for, where that is not the one it was trained at. With `images`, the projection of a tower whose pooled features
+    are as wide as the embedding goes to the text side (`fold_projection`).
 
     Raises:
         TrainingError: the tower has positions for its own size only.
     """
     model_cfg = at_size(state.model_cfg, image_size)
     out.mkdir(parents=True, exist_ok=True)
-    weights = export_weights(state.average, torch.cat([book.token_ids() for book in books]).unique())
+    model = copy.deepcopy(state.average).cpu()
+    if images is not None and isinstance(model.visual, TimmModel) and len(set(model.visual.head.proj.weight.shape)) == 1:
+        fold_projection(model, images.cpu())
+    weights = export_weights(model, torch.cat([book.token_ids() for book in books]).unique())
     build_model(model_cfg).load_state_dict(weights, strict=True)
     with tempfile.NamedTemporaryFile(dir=out, prefix=".weights.", suffix=".tmp", delete=False) as stream:
         temporary = Path(stream.name)

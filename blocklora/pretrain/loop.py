@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from blocklora.errors import TrainingError
 from blocklora.pretrain import schedule
 from blocklora.pretrain.augment import Mixed, augment, mix
+from blocklora.pretrain.config import MAX_LOGIT_SCALE
 from blocklora.pretrain.data import ImageArray
 from blocklora.pretrain.losses import Learner, Targets, total_loss
 from blocklora.pretrain.names import PromptBook
@@ -20,7 +21,6 @@ from blocklora.pretrain.network import Clip, autocast, patch_side
 from blocklora.pretrain.parallel import Team
 from blocklora.pretrain.state import TrainState, update_average
 
-MAX_LOGIT_SCALE = math.log(100.0)  # as CLIP
 PIECE_PIXELS = 65536
 """Pixels of the images that a CPU thread takes at a time: 64 images of 32 x 32."""
 

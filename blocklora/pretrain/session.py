@@ -28,6 +28,8 @@ from blocklora.pretrain.state import TrainState, fresh_state, load_state, save_s
 
 PROJECTIONS = ("visual.head.proj.weight", "text_projection", "visual.proj")
 """What may be of another width in the model that a run begins with."""
+SCALE_IMAGES = 512
+"""Training images that the logit scale of the finished model is set on."""
 LATEST, BEFORE_DECAY, LOG = "latest.safetensors", "before-decay.safetensors", "log.jsonl"
 
 
@@ -174,7 +176,7 @@ def run(options: RunOptions, recipe: Recipe, model_cfg: dict[str, Any], say: Cal
         facts["val_top1"] = round(zero_shot_top1(state.average, validation, task.classes, device, options.precision), 2)
         facts["val_images"] = len(validation.labels)
     books = [book for book in (task.classes, task.superclasses) if book is not None]
-    export_state(state, books, options.out, facts)
+    export_state(state, books, options.out, facts, images=data.images[:SCALE_IMAGES])
     log.write("finished", step=state.step, passes=state.passes, seconds=round(state.seconds), out=str(options.out), **facts)
     return facts
 

@@ -18,6 +18,7 @@ from torch import nn
 from blocklora.training.metrics import fit_temperature
 
 BLENDS = tuple(i / 10 for i in range(11))  # share of the text in the blend
+FIT_VALUES = 400_000  # logits that a temperature is fitted on
 FOLDS = 10  # in which discriminant weights are tried on images that they were not made from
 
 
@@ -102,8 +103,14 @@ def _tried_discriminant(train: Features, held_out: Features, n_classes: int, sca
             logits[out] = torch.where(unseen, found.min() - 1, found)
     logits = torch.cat([logits, held_out.values @ discriminant_weights(train, n_classes).T]) * scale
     labels = torch.cat([train.labels, held_out.labels])
-    factor = 1 / fit_temperature(logits.numpy(), labels.numpy())
+    factor = 1 / _temperature(logits, labels)
     return _right_and_loss(logits * factor, labels), factor
+
+
+def _temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """`fit_temperature` on as many images as it takes to know it: evenly chosen ones of very many."""
+    step = max(1, logits.numel() // FIT_VALUES)
+    return fit_temperature(logits[::step].numpy(), labels[::step].numpy())
 
 
 def _right_and_loss(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
@@ -134,10 +141,11 @@ def left_out_logits(train: Features, text: torch.Tensor | None, n_classes: int, 
 def _scores(
     train: Features, held_out: Features, text: torch.Tensor | None, n_classes: int, share: float, scale: float
 ) -> tuple[float, float]:
-    """Top-1 share and mean negative log-likelihood over held-out images and left-out training images."""
+    """Top-1 share and mean negative log-likelihood (at its best temperature) over held-out images and left-out training images."""
     weights = blend(text, class_means(train, n_classes), share)
     logits = torch.cat([left_out_logits(train, text, n_classes, share), held_out.values @ weights.T]) * scale
-    return _right_and_loss(logits, torch.cat([train.labels, held_out.labels]))
+    labels = torch.cat([train.labels, held_out.labels])
+    return _right_and_loss(logits / _temperature(logits, labels), labels)
 
 
 def _names_known(share_right: float, n: int, n_classes: int) -> bool:
@@ -159,12 +167,13 @@ def choose(train: Features, held_out: Features, text: torch.Tensor, wanted: str,
     scores = {share: _scores(train, held_out, text, n_classes, share, scale) for share in BLENDS}
     known = _names_known(scores[1.0][0], n, n_classes)
     allowed = {"auto": BLENDS if known else (0.0,), "text": (1.0,), "images": (0.0,), "blend": BLENDS[1:-1]}[wanted]
-    # Most right first; among equals the lower loss, which keeps a lucky share from winning.
-    share = max(allowed, key=lambda s: (round(scores[s][0], 6), -scores[s][1]))
+    # The lowest loss, each at its own best temperature: with few images the count of right answers is too coarse to choose by, and the
+    # luckiest of a dozen candidates would win.
+    share = min(allowed, key=lambda s: scores[s][1])
     before, discriminant = scores[share], 0.0
     if wanted in ("auto", "images"):
         tried, factor = _tried_discriminant(train, held_out, n_classes, scale)
-        if tried[0] > before[0]:
+        if tried[1] < before[1]:
             share, before, discriminant = 0.0, tried, factor
     mode = "text" if share == 1.0 else "images" if share == 0.0 else "blend"
     if wanted != "auto":
@@ -198,7 +207,7 @@ def closed_form(features: Features, text: torch.Tensor, scale: float) -> tuple[t
     if choice.discriminant:
         return choice.discriminant * scale * discriminant_weights(features, n_classes), choice
     logits = left_out_logits(features, text, n_classes, choice.text_share) * scale
-    temperature = fit_temperature(logits.numpy(), features.labels.numpy())
+    temperature = _temperature(logits, features.labels)
     return blend(text, class_means(features, n_classes), choice.text_share) * (scale / temperature), choice
 
 

@@ -28,11 +28,15 @@ def test_card_and_record_are_those_of_the_file() -> None:
 
 
 def test_the_command_on_the_card_is_the_recipe_of_the_record() -> None:
-    (command,) = re.findall(r"^python -m blocklora pretrain train .*?^```", CARD, flags=re.M | re.S)
-    words = command.replace("\\\n", " ").split()
-    recipe = MADE["recipe"]
-    for option, name in (("--seed", "seed"), ("--batch-size", "batch_size"), ("--muon-lr", "muon_lr"), ("--mix-fraction", "mix_fraction")):
-        assert float(words[words.index(option) + 1]) == recipe[name]
+    commands = re.findall(r"^python -m blocklora pretrain train .*?^(?:```|python)", CARD, flags=re.M | re.S)
+    recipes = (MADE["began_with"]["recipe"], MADE["recipe"])
+    names = ("seed", "batch_size", "muon_lr", "mix_fraction", "decay_fraction", "high_resolution_fraction", "colour_strength")
+    for command, recipe in zip(commands, recipes, strict=True):
+        words = command.replace("\\\n", " ").split()
+        for name in names:
+            option = f"--{name.replace('_', '-')}"
+            if option in words and name in recipe:  # the first run was made before colour_strength had a name
+                assert float(words[words.index(option) + 1]) == recipe[name]
 
 
 def test_it_loads_and_knows_some_things_by_name(tmp_path: Path) -> None:

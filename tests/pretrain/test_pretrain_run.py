@@ -17,11 +17,13 @@ from tiny_data import NAMES, SMALL_TIMM_CFG, TINY_CFG
 from blocklora.errors import TrainingError
 from blocklora.pretrain import schedule
 from blocklora.pretrain.__main__ import main
+from blocklora.pretrain.augment import normalise
 from blocklora.pretrain.config import Recipe
 from blocklora.pretrain.data import load_images
 from blocklora.pretrain.evaluate import zero_shot_top1
-from blocklora.pretrain.export import export_state, load_exported
+from blocklora.pretrain.export import export_state, fold_projection, load_exported
 from blocklora.pretrain.names import PromptBook
+from blocklora.pretrain.network import build_model
 from blocklora.pretrain.session import BEFORE_DECAY, LATEST, LOG, RunOptions, begin_with, run
 from blocklora.pretrain.state import fresh_state, load_state
 
@@ -138,6 +140,28 @@ def test_a_run_begins_with_a_finished_model_of_the_same_layers(source: Path, tmp
     deeper = {**TINY_CFG, "vision_cfg": {**TINY_CFG["vision_cfg"], "layers": 3}}
     with pytest.raises(TrainingError, match=r"12 tensors do not fit, first visual\.transformer\.resblocks\.2"):
         begin_with(fresh_state(RECIPE, deeper, ("n1", "n2", "n3"), CPU), out)
+
+
+def test_the_projection_moves_to_the_text_side() -> None:
+    torch.manual_seed(0)
+    model = build_model({**SMALL_TIMM_CFG, "embed_dim": 384}).eval()
+    model.visual.head.proj.weight.data.mul_(torch.rand(384, 1) * 3)  # some directions are dimmed
+    images = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8)
+    tokens = open_clip.SimpleTokenizer(context_length=12)(["red thing", "green thing", "a blue object"])
+
+    def products() -> torch.Tensor:
+        return model.encode_image(normalise(images.float() / 255)) @ model.encode_text(tokens).T
+
+    def scaled() -> torch.Tensor:
+        image, text = model.encode_image(normalise(images.float() / 255), normalize=True), model.encode_text(tokens, normalize=True)
+        return model.logit_scale.exp() * image @ text.T
+
+    with torch.no_grad():
+        before, size = products(), scaled().std()
+        fold_projection(model, images)
+        torch.testing.assert_close(products(), before, atol=1e-3, rtol=1e-3)
+        assert torch.equal(model.visual.head.proj.weight, torch.eye(384))
+        assert 0.5 < scaled().std() / size < 2
 
 
 def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
