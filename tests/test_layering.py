@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 ROWS: tuple[tuple[str, ...], ...] = (
     ("blocklora.__main__",),
     ("blocklora.cli",),  # `serve` is app.py
+    ("blocklora.experiments",),
     ("app",),
     ("blocklora.ui", "exporters"),
     ("blocklora.services", "blocklora.training", "blocklora.pretrain"),

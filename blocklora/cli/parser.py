@@ -112,7 +112,11 @@ def build() -> argparse.ArgumentParser:
             one.add_argument("--add", metavar="FOLDER", help="copy a project's folder into the data home, then list")
             one.add_argument("--trash", action="store_true", help="list what is in the trash instead")
             one.add_argument("--restore", metavar="ID", help="take a project out of the trash, then list")
-    for name, words in (("serve", "open the window (same as app.py)"), ("pretrain", "train the built-in backbone from its recipe")):
+    for name, words in (
+        ("serve", "open the window (same as app.py)"),
+        ("pretrain", "train the built-in backbone from its recipe"),
+        ("benchmark", "the paper's claims, put to the test"),
+    ):
         commands.add_parser(name, help=words, add_help=False).set_defaults(action=name)
     return parser
 
@@ -135,7 +139,7 @@ def _dispatch(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # These two have parsers of their own, which also answer --help.
+    # These have parsers of their own, which also answer --help.
     if words[:1] == ["serve"]:
         from blocklora.cli.compose import studio
         from blocklora.ui import server
@@ -145,6 +149,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from blocklora.pretrain.__main__ import main as pretrain
 
         return pretrain(words[1:])
+    if words[:1] == ["benchmark"]:
+        from blocklora.experiments.__main__ import main as benchmark
+
+        return benchmark(words[1:])
     args = build().parse_args(words)
     try:
         return _dispatch(args)
