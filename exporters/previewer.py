@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from blocklora.errors import ImageError, StudioError
+from blocklora.errors import ImageError, ProjectError, StudioError
 from blocklora.jobs.liveness import beat
 from blocklora.projects.dataset import Dataset
 from blocklora.projects.project import Project
@@ -64,6 +64,7 @@ class Previewer:
             return None
 
         def say(stage: str, fraction: float) -> None:
+            self._stay()
             State(mark, stage, fraction).write(self.folder)
 
         backbone, model = self._open(dataset, say)
@@ -72,6 +73,11 @@ class Previewer:
             raise ImageError("a class has no image that can be read.", "Look through the Images tab for pictures that cannot be shown.")
         say("Comparing the classes", 0.95)
         return self._solve(backbone, dataset, mark, values, labels, began)
+
+    def _stay(self) -> None:
+        """Raise ProjectError where the project is gone: writing would make a folder of its name again."""
+        if not self.folder.path.is_dir():
+            raise ProjectError("This project is no longer there.", "It is in the trash, or was moved.")
 
     def _open(self, dataset: Dataset, say: Say) -> tuple[Backbone, OnnxClassifier]:
         """The backbone in torch, for its text tower, and as a file, for images."""
@@ -158,6 +164,7 @@ class Previewer:
         )
         from exporters.preview_model import WEIGHTS
 
+        self._stay()
         _write(self.folder.head, {WEIGHTS: weights.T.contiguous().numpy()}, {"head": head.to_json()})
         return head
 
@@ -201,6 +208,8 @@ def keep(previewer: Previewer) -> int:
             try:
                 previewer.make(project, mark)
                 State(mark).write(previewer.folder)
+            except ProjectError:
+                raise
             except StudioError as error:
                 print(error, file=sys.stderr)
                 State(mark, reason=error.message, advice=error.advice).write(previewer.folder)

@@ -8,15 +8,11 @@ import sys
 from collections.abc import Sequence
 
 from blocklora import __version__
+from blocklora.cli.options import TRAINING_NUMBERS
 from blocklora.config import CLASS_WEIGHTS, DEVICES, PRECISIONS, PRESETS, SCALINGS, TARGETS, TOWERS, TrainingConfig
 from blocklora.errors import StudioError
 from blocklora.presets import BUILTIN
 
-# Numbers of `TrainingConfig` that are options under their own names.
-TRAINING_NUMBERS = (
-    *("steps", "batch_size", "learning_rate", "head_learning_rate", "weight_decay", "label_smoothing", "crop_scale"),
-    *("patience", "checks"),
-)
 EXAMPLES = """examples:
   python -m blocklora train photos/ --out runs/first --preset quick
   python -m blocklora export runs/first --out model.onnx

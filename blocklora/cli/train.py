@@ -14,7 +14,7 @@ from typing import Any
 from blocklora.cli.compose import studio
 from blocklora.cli.data import read_data, with_labels_of, without_known
 from blocklora.cli.follow import follow
-from blocklora.cli.parser import TRAINING_NUMBERS
+from blocklora.cli.options import TRAINING_NUMBERS
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import JobError
 from blocklora.jobs.run_folder import RunFolder

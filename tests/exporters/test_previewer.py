@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tiny_run import CLASSES, EACH, write_backbone, write_pictures
 from blocklora.clip.backbones import load_backbone
 from blocklora.clip.pixels import to_model_input
 from blocklora.clip.prompts import image_features
-from blocklora.errors import ModelFileError
+from blocklora.errors import ModelFileError, ProjectError
 from blocklora.projects.decoding import decode_rgb
 from blocklora.projects.intake import accept, plan_files, plan_folder
 from blocklora.projects.project import Project
@@ -33,6 +34,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     made = Project.create(tmp_path / "project", "Fruit", tmp_path / "staging")
+    for backbone in ("tiny", "absent"):  # whoever starts the process makes its folder
+        PreviewFolder.of(made.path, backbone).path.mkdir(parents=True)
     pictures = write_pictures(tmp_path / "pictures")
     accept(made, plan_folder(made, pictures, local_mode=True, allowed_roots=[tmp_path]))
     return made
@@ -104,7 +107,6 @@ def test_a_picture_that_vanished_is_left_out(home: Path, project: Project) -> No
 
 def test_the_process_keeps_up_and_ends(home: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = PreviewFolder.of(project.path, "tiny")
-    folder.path.mkdir(parents=True)
     monkeypatch.setattr("exporters.previewer.time", _Clock())
     assert keep(Previewer(project.path, home, "tiny")) == 0
     head = Head.read(folder.head)
@@ -125,10 +127,24 @@ class _Clock:
         pass
 
 
+def test_a_project_that_went_to_the_trash_is_not_made_again(home: Path, project: Project, tmp_path: Path) -> None:
+    previewer = Previewer(project.path, home, "tiny")
+    look = previewer._embedded
+
+    def moved_meanwhile(*given: Any) -> Any:
+        found = look(*given)
+        project.path.rename(tmp_path / "trash")
+        return found
+
+    previewer._embedded = moved_meanwhile  # type: ignore[method-assign]
+    with pytest.raises(ProjectError, match="no longer there"):
+        previewer.make(project, "one")
+    assert not project.path.exists()
+
+
 def test_what_cannot_be_is_written_down(tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporters.previewer.time", _Clock())
     folder = PreviewFolder.of(project.path, "absent")
-    folder.path.mkdir(parents=True)
     keep(Previewer(project.path, tmp_path / "empty-home", "absent"))
     state = State.read(folder)
     assert state.mark == project.mark() and "There is no backbone 'absent'" in state.reason
