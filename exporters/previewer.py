@@ -229,6 +229,8 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m exporters.previewer PROJECT HOME BACKBONE", file=sys.stderr)
         return 2
     os.environ.setdefault(*SHARE)
+    if hasattr(os, "nice"):  # a training that starts meanwhile, and the window, come first
+        os.nice(10)
     previewer = Previewer(Path(arguments[0]).resolve(), Path(arguments[1]).resolve(), arguments[2])
     previewer.folder.path.mkdir(parents=True, exist_ok=True)
     try:
