@@ -45,12 +45,12 @@ def test_blocks_are_lora_of_less_width_and_a_larger_scale(scaling: str) -> None:
 
 
 def test_the_comparison_would_see_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(equivalence._Twin, "add_to", lambda twin, weight, scale: _half(twin, weight, scale))
+    monkeypatch.setattr(equivalence._Twin, "add_to", lambda twin, weight, scale: _subtracted(twin, weight, scale))
     row = last(2, 1)
     assert row["worst_update"] > 0.1 * row["largest_update"]
 
 
-def _half(twin: equivalence._Twin, weight: torch.Tensor, scale: float) -> torch.Tensor:
+def _subtracted(twin: equivalence._Twin, weight: torch.Tensor, scale: float) -> torch.Tensor:
     stripes = list(weight.chunk(twin.stripes))
     stripes[twin.place] = stripes[twin.place] - (scale * twin.b @ twin.a).view_as(stripes[twin.place])
     return torch.cat(stripes)
