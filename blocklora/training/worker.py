@@ -153,6 +153,7 @@ def _write(run: RunFolder, setup: Setup, state: State, early: bool, seconds: flo
         "device": setup.compute.memory_line(),
         "precision": setup.compute.precision,
         "train_n": len(setup.cache),
+        "discriminant": setup.choice.discriminant > 0,
         "class_names": list(setup.data.dataset.class_names),
         "class_ids": list(setup.data.dataset.class_ids),
         "backbone": setup.spec.backbone,

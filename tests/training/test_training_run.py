@@ -95,8 +95,10 @@ def test_a_worker_leaves_adapter_result_and_events(make_tiny_run: Callable, tiny
     assert result["best_step"] == best.step and result["held_out"]["correct"] == best.correct
     tensors = load_file(run.adapter_path)
     assert tensors["class_weights"].shape == (3, 32)
-    lengths = tensors["class_weights"].norm(dim=1)  # of one, unless these are discriminant weights, whose lengths carry the metric
+    lengths = tensors["class_weights"].norm(dim=1)
     assert torch.isfinite(lengths).all() and lengths.min() > 0
+    # of one, unless these are discriminant weights, whose lengths carry the metric
+    assert torch.allclose(lengths, torch.ones(3), atol=1e-5) != result["discriminant"]
     assert not run.checkpoint_path.exists()
 
 
