@@ -68,6 +68,15 @@ def partial_folder(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.partial"
 
 
+def arrived_in(folder: Path) -> int:
+    """Bytes that an unfinished download has left beside `folder`."""
+    size = 0
+    for path in partial_folder(folder).glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another program goes on with it
+            size += path.stat().st_size
+    return size
+
+
 def lock_of(folder: Path) -> FileLock:
     """Held by whoever writes a backbone's files, as long as that takes."""
     return FileLock(folder.parent / f".{folder.name}.lock")

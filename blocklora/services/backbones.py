@@ -11,7 +11,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from blocklora.clip.catalog import CAN_BE_DOWNLOADED, DEFAULT, BackboneInfo, folder_of, is_present, known, list_backbones
-from blocklora.clip.download import lock_of, partial_folder
+from blocklora.clip.download import arrived_in, lock_of, partial_folder
 from blocklora.clip.fetching import DONE, RUNNING, STOPPED, Fetch, heartbeat_path, log_path, read_fetch, state_path, write_fetch
 from blocklora.errors import BackboneError
 from blocklora.jobs.devices import resolve
@@ -81,8 +81,12 @@ class Backbones:
                 return None
             if fetch.state != RUNNING:
                 return fetch
-            return replace(fetch, state=STOPPED, speed=0.0)
+            return self._stopped(fetch)
         return fetch
+
+    def _stopped(self, fetch: Fetch) -> Fetch:
+        """A fetch whose worker is gone. Its last word may be older than what has arrived, so the files are asked."""
+        return replace(fetch, state=STOPPED, done=arrived_in(folder_of(fetch.name, self.home)), speed=0.0, checking=False)
 
     def fetching(self) -> list[Fetch]:
         """All that go on."""
@@ -124,7 +128,7 @@ class Backbones:
                 pass  # it has just ended by itself
         fetch = read_fetch(self.home, name)
         if fetch is not None and fetch.state == RUNNING:
-            write_fetch(self.home, replace(fetch, state=STOPPED, speed=0.0))
+            write_fetch(self.home, self._stopped(fetch))
 
     def discard(self, name: str) -> None:
         """End a fetch and remove what has arrived of it.

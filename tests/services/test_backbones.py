@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from blocklora.clip.catalog import folder_of
 from blocklora.clip.download import lock_of, partial_folder
 from blocklora.clip.fetching import DONE, FAILED, RUNNING, STOPPED, Fetch, read_fetch, state_path, write_fetch
 from blocklora.errors import BackboneError
@@ -106,8 +107,11 @@ def test_a_local_file_of_another_model_is_refused_by_the_worker(backbones: Backb
 
 def test_a_worker_that_died_counts_as_stopped(backbones: Backbones) -> None:
     write_fetch(backbones.home, Fetch(NAME, RUNNING, done=5, total=10, speed=3.0))
+    part = partial_folder(folder_of(NAME, backbones.home)) / "open_clip_model.safetensors.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"1234567")  # it died before it could say so
     dead = backbones.fetch_of(NAME)
-    assert dead is not None and dead.state == STOPPED and dead.speed == 0
+    assert dead is not None and dead.state == STOPPED and dead.speed == 0 and dead.done == 7
     state_path(backbones.home, NAME).write_text('{"unknown": 1}', encoding="utf-8")
     assert backbones.fetch_of(NAME) is None
 
