@@ -145,7 +145,7 @@ def load_run(run: RunFolder, spec: RunSpec) -> Loaded:
     return Loaded(classifier, adapters, meta)
 
 
-def gate_pictures(data: Data) -> tuple[parity.Pictures, str, int]:
+def gate_pictures(data: Data, limit: int = GATE_PICTURES) -> tuple[parity.Pictures, str, int]:
     """The pictures to gate with: held-out ones, or training ones where none was held out; where they are from, and how many there are.
 
     Each call of the first value decodes them anew, one at a time: originals of phones and cameras do not fit into memory together.
@@ -153,7 +153,7 @@ def gate_pictures(data: Data) -> tuple[parity.Pictures, str, int]:
     """
     source, indices = ("held-out", data.held_out) if data.held_out else ("training", data.train)
     items = [data.dataset.items[i] for i in indices]
-    chosen = [items[i] for i in parity.choose([item.label for item in items], GATE_PICTURES)]
+    chosen = [items[i] for i in parity.choose([item.label for item in items], limit)]
 
     def pictures() -> Iterator[parity.Picture]:
         decoded = decode_many([Path(item.path) for item in chosen])

@@ -1,4 +1,4 @@
-"""The export in a process of its own: `python -m exporters.worker RUN_DIR`.
+"""The export in a process of its own: `python -m exporters.worker RUN_DIR [FORM]`, its ONNX file or something made of that.
 
 What it has to say goes into the run's events. It runs either after a training, started by its worker (which also answers a person's
 Cancel), or alone, started from the Export tab; then it answers Cancel itself.
@@ -15,9 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from blocklora.errors import StudioError
-from blocklora.jobs.events import Cancelled, EventWriter, ExportFailed, ExportFinished, ExportProgress, ExportStarted
+from blocklora.jobs.events import (
+    Cancelled,
+    EventWriter,
+    ExportFailed,
+    ExportFinished,
+    ExportProgress,
+    ExportStarted,
+    FormFailed,
+    FormFinished,
+    FormProgress,
+    FormStarted,
+)
 from blocklora.jobs.liveness import process_of
 from blocklora.jobs.run_folder import CANCEL, RunFolder
+from blocklora.services.exported import FORMS
 
 WATCH_SECONDS = 0.2
 
@@ -34,27 +46,42 @@ def export_run(run_dir: Path, out: Path | None = None) -> dict[str, Any]:
     return pipeline.export_run(run_dir, out)
 
 
-def work(run: RunFolder) -> int:
-    """Export a run and tell its events about it; returns the exit code."""
+def work(run: RunFolder, form: str = "") -> int:
+    """Export a run, or make `form` of its published file, and tell its events about it; returns the exit code."""
     os.environ.setdefault(*SHARE)
     say = run.writer()
-    say(ExportStarted())
+    say(FormStarted(form) if form else ExportStarted())
     threading.Thread(target=_watch, args=(run, say), daemon=True).start()
     try:
-        from exporters.pipeline import make_export  # torch comes with it: the wish to cancel is heard from the first moment
-
-        report = make_export(run, lambda stage, fraction: say(ExportProgress(stage, fraction)))
+        if form:
+            _make_form(run, form, say)
+        else:
+            _export(run, say)
     except StudioError as error:
         print(error, file=sys.stderr)
-        say(ExportFailed(error.message, error.advice))
+        say(FormFailed(form, error.message, error.advice) if form else ExportFailed(error.message, error.advice))
         return 1
     except Exception as error:
         traceback.print_exc()
         reason = f"Something unexpected went wrong: {type(error).__name__}: {error}"
-        say(ExportFailed(reason, "Nothing was published. The log has the details."))
+        advice = "Nothing was published. The log has the details."
+        say(FormFailed(form, reason, advice) if form else ExportFailed(reason, advice))
         return 1
-    say(ExportFinished(report["size"], report["seconds"]))
     return 0
+
+
+def _export(run: RunFolder, say: EventWriter) -> None:
+    from exporters.pipeline import make_export  # torch comes with it: the wish to cancel is heard from the first moment
+
+    report = make_export(run, lambda stage, fraction: say(ExportProgress(stage, fraction)))
+    say(ExportFinished(report["size"], report["seconds"]))
+
+
+def _make_form(run: RunFolder, form: str, say: EventWriter) -> None:
+    from exporters.forms import make_form
+
+    seconds = make_form(run, form, lambda stage, fraction: say(FormProgress(form, stage, fraction)))
+    say(FormFinished(form, seconds))
 
 
 def _watch(run: RunFolder, say: EventWriter) -> None:
@@ -69,10 +96,10 @@ def _watch(run: RunFolder, say: EventWriter) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
-        print("usage: python -m exporters.worker RUN_DIR", file=sys.stderr)
+    if len(arguments) not in (1, 2) or (len(arguments) == 2 and arguments[1] not in FORMS):
+        print(f"usage: python -m exporters.worker RUN_DIR [{'|'.join(FORMS)}]", file=sys.stderr)
         return 2
-    return work(RunFolder(Path(arguments[0]).resolve()))
+    return work(RunFolder(Path(arguments[0]).resolve()), *arguments[1:])
 
 
 if __name__ == "__main__":

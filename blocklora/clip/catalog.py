@@ -163,6 +163,11 @@ def list_backbones(home: Path) -> list[BackboneInfo]:
     return found
 
 
+def find(name: str, home: Path) -> BackboneInfo | None:
+    """The entry of `name`, where the list has it."""
+    return next((info for info in list_backbones(home) if info.name == name), None)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The contents of a backbone's `open_clip_config.json`.
 

@@ -161,6 +161,43 @@ class ExportFailed(Event):
 
 
 @dataclass(frozen=True)
+class FormStarted(Event):
+    """Something else is being made of the published ONNX file (see `blocklora.services.exported.FORMS`)."""
+
+    type: ClassVar[str] = "form_started"
+    form: str
+
+
+@dataclass(frozen=True)
+class FormProgress(Event):
+    """A stage of it began; `fraction` is the share done, 0..1."""
+
+    type: ClassVar[str] = "form_progress"
+    form: str
+    stage: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class FormFinished(Event):
+    """It is there."""
+
+    type: ClassVar[str] = "form_finished"
+    form: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FormFailed(Event):
+    """It was not made; an earlier one stays."""
+
+    type: ClassVar[str] = "form_failed"
+    form: str
+    reason: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
 class Failed(Event):
     """The run cannot go on."""
 

@@ -15,9 +15,9 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Launcher(Protocol):
-    """Starts `python -m module` and returns at once: on a run folder, or with any arguments and its output in a log."""
+    """Starts `python -m module` and returns at once: on a run folder (arguments after it), or with any and its output in a log."""
 
-    def launch(self, module: str, run: RunFolder) -> int: ...
+    def launch(self, module: str, run: RunFolder, *arguments: str) -> int: ...
 
     def call(self, module: str, arguments: list[str], log: Path) -> int: ...
 
@@ -41,10 +41,10 @@ _children: list[subprocess.Popen[bytes]] = []
 class LocalLauncher:
     """A detached process on this machine: its own session, its output in the run's log, not a child that dies with its parent."""
 
-    def launch(self, module: str, run: RunFolder) -> int:
+    def launch(self, module: str, run: RunFolder, *arguments: str) -> int:
         """Start the worker and write its first heartbeat, so that nobody ever sees a started run without a process."""
         run.path.mkdir(parents=True, exist_ok=True)
-        pid = self.call(module, [str(run.path)], run.log_path)
+        pid = self.call(module, [str(run.path), *arguments], run.log_path)
         beat(run.heartbeat_path, pid)
         return pid
 

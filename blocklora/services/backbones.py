@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from blocklora.clip.catalog import CAN_BE_DOWNLOADED, DEFAULT, BackboneInfo, folder_of, is_present, known, list_backbones
+from blocklora.clip.catalog import CAN_BE_DOWNLOADED, DEFAULT, BackboneInfo, find, folder_of, is_present, known, list_backbones
 from blocklora.clip.download import arrived_in, lock_of, partial_folder
 from blocklora.clip.fetching import DONE, RUNNING, STOPPED, Fetch, heartbeat_path, log_path, read_fetch, state_path, write_fetch
 from blocklora.errors import BackboneError
@@ -35,7 +35,7 @@ class Backbones:
 
     def find(self, name: str) -> BackboneInfo | None:
         """The entry of `name`, where the list has it."""
-        return next((info for info in self.all() if info.name == name), None)
+        return find(name, self.home)
 
     def is_here(self, name: str) -> bool:
         """Whether the backbone can be used at once."""

@@ -1,4 +1,4 @@
-"""What is known of a run's published ONNX file, read from the reports that the export left beside it."""
+"""What is known of a run's published ONNX file and of what was made of it, read from the reports that the export left beside it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from blocklora.jobs.run_folder import RunFolder
 
 REPORT = "export.json"
+MADE = "made.json"
+"""What was made of the published file, by form: {"variants": {"of": SHA-256 of that file, "created": ..., "seconds": ...}, ...}."""
+
+VARIANTS, BUNDLE, CHECKPOINT, LORA, DATASET = "variants", "bundle", "checkpoint", "lora", "dataset"
+FORMS = {VARIANTS: "variants.json", BUNDLE: "bundle.zip", CHECKPOINT: "checkpoint.zip", LORA: "lora.zip", DATASET: "dataset.zip"}
+"""What can be made of a published file, and the file of the run's export folder that it ends up in."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,68 @@ def exported(run: RunFolder) -> Exported | None:
         created=str(report.get("created", "")),
         seconds=float(report.get("seconds", 0.0)),
     )
+
+
+@dataclass(frozen=True)
+class Form:
+    """Something made of the published file as it is now; `note` says what it lacks."""
+
+    path: Path
+    size: int
+    created: str = ""
+    note: str = ""
+
+
+def made(run: RunFolder, form: str) -> Form | None:
+    """What was made of the published file as `form`; None where nothing was, or of an earlier file."""
+    path = run.export_dir / FORMS[form]
+    entry = _dict(_dict(read_json(run.export_dir / MADE)).get(form))
+    report = _dict(read_json(run.export_dir / REPORT))
+    if not path.is_file() or not entry or entry.get("of") != report.get("sha256"):
+        return None
+    return Form(path, path.stat().st_size, str(entry.get("created", "")), str(entry.get("note", "")))
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One precision of the published file. `refused` says why there is none; then there are no figures.
+
+    `correct` and `agreement` (the same first answer as fp32) count pictures of `images`; `marked` says that it is right on more than a
+    point less than fp32.
+    """
+
+    precision: str
+    path: Path
+    size: int = 0
+    milliseconds: float = 0.0
+    images: int = 0
+    correct: int = 0
+    agreement: int = 0
+    method: str = ""
+    marked: bool = False
+    refused: str = ""
+
+
+def precisions(run: RunFolder) -> list[Precision]:
+    """The published file and its smaller variants, fp32 first; empty where the variants were not made of it yet."""
+    form, rows = made(run, VARIANTS), read_json(run.export_dir / FORMS[VARIANTS])
+    whole = exported(run)
+    if form is None or whole is None or not isinstance(rows, list):
+        return []
+    found = [_precision(run, row) for row in rows if isinstance(row, dict)]
+    known = next((row for row in rows if isinstance(row, dict) and "fp32_correct" in row), None)
+    if known is None:
+        return [Precision("fp32", whole.path, whole.size, whole.milliseconds or 0.0), *found]
+    images = int(known["images"])
+    times = [float(row["fp32_milliseconds"]) for row in rows if isinstance(row, dict) and "fp32_milliseconds" in row]
+    return [Precision("fp32", whole.path, whole.size, min(times), images, int(known["fp32_correct"]), images), *found]
+
+
+def _precision(run: RunFolder, row: dict[str, Any]) -> Precision:
+    if "refused" in row:
+        return Precision(str(row["precision"]), run.onnx_path, refused=str(row["refused"]))
+    plain = {key: row[key] for key in ("precision", "size", "milliseconds", "images", "correct", "agreement", "method", "marked")}
+    return Precision(path=run.export_dir / str(row["file"]), **plain)
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class RunSummary:
     preset: str
     backbone: str
     state: str
-    export: str
+    exporting: bool
     top1: float | None
     correct: int
     n: int
@@ -133,7 +133,7 @@ class Runs:
         self._home, self._launcher = home, launcher
         self._folders: dict[Path, Folder] = {}
 
-    def launch(self, run: RunFolder, module: str = TRAINER) -> None:
+    def launch(self, run: RunFolder, module: str = TRAINER, *arguments: str) -> None:
         """Start a worker on a run, unless one is at work on it.
 
         Raises:
@@ -142,7 +142,7 @@ class Runs:
         if run.alive():
             raise JobError("this run is already going on.", "Wait for it, or stop it.")
         run.clear_request()
-        self._launcher.launch(module, run)
+        self._launcher.launch(module, run, *arguments)
 
     def status(self, path: Path) -> RunStatus:
         """The run as it is now; only new events are read."""
@@ -207,7 +207,7 @@ class Runs:
             preset=spec.training.preset,
             backbone=spec.backbone,
             state=status.state,
-            export=status.export,
+            exporting=status.exporting,
             top1=section.get("top1"),
             correct=section.get("correct", 0),
             n=section.get("n", 0),

@@ -19,6 +19,10 @@ from blocklora.jobs.events import (
     ExportStarted,
     Failed,
     Finished,
+    FormFailed,
+    FormFinished,
+    FormProgress,
+    FormStarted,
     Note,
     Prepared,
     Queued,
@@ -33,6 +37,18 @@ State = Literal["queued", "running", "finished", "failed", "cancelled"]
 ExportState = Literal["none", "running", "done", "failed"]
 CURVE_POINTS = 240
 DIED = "Stopped unexpectedly"  # the stage of a run whose worker is gone
+
+
+@dataclass(frozen=True)
+class Making:
+    """Something that is being made of the published ONNX file (`form`), or that was not made, and why."""
+
+    form: str
+    stage: str = "Starting"
+    fraction: float = 0.0
+    failed: bool = False
+    reason: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,13 +80,19 @@ class RunStatus:
     export_fraction: float = 0.0
     export_reason: str = ""
     export_advice: str = ""
+    making: Making | None = None
     resumable: bool = False
     log_tail: str = ""
 
     @property
     def busy(self) -> bool:
         """Whether something of this run is still going on."""
-        return self.state in ("queued", "running") or self.export == "running"
+        return self.state in ("queued", "running") or self.exporting
+
+    @property
+    def exporting(self) -> bool:
+        """Whether a worker makes the ONNX file or something of it."""
+        return self.export == "running" or (self.making is not None and not self.making.failed)
 
 
 @dataclass
@@ -113,6 +135,9 @@ class Folder:
                 status = replace(
                     status, export="failed", export_reason="The export process ended without a word.", export_advice="Export again."
                 )
+            elif status.making is not None and not status.making.failed:
+                ended = replace(status.making, failed=True, reason="The process ended without a word.", advice="Try again.")
+                status = replace(status, making=ended)
         if status.state == "failed":
             status = replace(status, resumable=True, log_tail=self.run.log_tail())
         return status
@@ -170,7 +195,9 @@ def fold(status: RunStatus, stamped: Stamped) -> RunStatus:
         case Failed(reason=reason, advice=advice):
             return replace(status, state="failed", stage="Failed", eta=None, reason=reason, advice=advice)
         case Cancelled() if status.state == "finished":
-            # The training was over: only the export that was going on is gone.
+            # The training was over: only what was being made is gone.
+            if status.making is not None and not status.making.failed:
+                return replace(status, making=None)
             return replace(status, export="none", export_stage="Cancelled")
         case Cancelled():
             return replace(status, state="cancelled", stage="Cancelled", eta=None)
@@ -182,4 +209,12 @@ def fold(status: RunStatus, stamped: Stamped) -> RunStatus:
             return replace(status, export="done", export_stage="Ready", export_fraction=1.0)
         case ExportFailed(reason=reason, advice=advice):
             return replace(status, export="failed", export_stage="Failed", export_reason=reason, export_advice=advice)
+        case FormStarted(form=form):
+            return replace(status, making=Making(form))
+        case FormProgress(form=form, stage=stage, fraction=fraction):
+            return replace(status, making=Making(form, stage, fraction))
+        case FormFinished():
+            return replace(status, making=None)
+        case FormFailed(form=form, reason=reason, advice=advice):
+            return replace(status, making=Making(form, "Failed", failed=True, reason=reason, advice=advice))
     return status

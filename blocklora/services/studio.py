@@ -17,6 +17,7 @@ from blocklora.presets import preset_config
 from blocklora.projects.library import Library
 from blocklora.projects.project import Project
 from blocklora.services.backbones import Backbones
+from blocklora.services.exported import FORMS
 from blocklora.services.predicting import Predictor, PredictorFactory, Predictors
 from blocklora.services.previews import Head, Preview, Previews
 from blocklora.services.runs import (
@@ -280,6 +281,18 @@ class Studio:
         if run.result() is None:
             raise TrainingError("this run has not finished, so there is nothing to export yet.", "Train first.")
         self.run_service.launch(run, self._exporter)
+
+    def start_form(self, run: RunFolder, form: str) -> None:
+        """Make something of a run's published file (see `exported.FORMS`) in the background.
+
+        Raises:
+            JobError: there is no such form, no published file, or a worker is at work on the run.
+        """
+        if form not in FORMS:
+            raise JobError(f"there is no form {form!r}.", f"Choose one of: {', '.join(FORMS)}.")
+        if not run.onnx_path.exists():
+            raise JobError("this run has no exported file yet.", "Export it first.")
+        self.run_service.launch(run, self._exporter, form)
 
     def predictor(self, run: RunFolder) -> Predictor:
         """The published file of a run, opened.

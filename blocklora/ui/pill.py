@@ -62,7 +62,7 @@ class Pill:
             status = None
         if status is None:
             return _pill("idle", "Ready", "nothing is running", "", 0.0)
-        if status.export == "running":
+        if status.exporting:
             return self._exporting(status, "")
         words = {"finished": ("done", "Finished"), "failed": ("failed", "Training failed"), "cancelled": ("idle", "Cancelled")}
         kind, text = words.get(status.state, ("idle", "Ready"))
@@ -70,7 +70,8 @@ class Pill:
 
     @staticmethod
     def _exporting(status: RunStatus, other: str) -> str:
-        return _pill("busy", "Exporting", f"{round(status.export_fraction * 100)} %", other, status.export_fraction)
+        fraction = status.making.fraction if status.making is not None else status.export_fraction
+        return _pill("busy", "Exporting", f"{round(fraction * 100)} %", other, fraction)
 
 
 def _pill(kind: str, text: str, detail: str, other: str, fraction: float) -> str:

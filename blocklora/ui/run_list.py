@@ -63,7 +63,7 @@ def _row(run: RunSummary, backbones: Mapping[str, str], shown: bool) -> str:
         data_title="Delete this run?",
         data_words=f"The run of {made} goes for good, with its adapter and its exported file. Your images stay.",
         data_ok="Delete",
-        disabled=not over or run.export == "running",
+        disabled=not over or run.exporting,
     )
     took = duration(run.seconds) if run.seconds else "–"
     return (

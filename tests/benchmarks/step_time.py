@@ -234,17 +234,25 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     return {"rows": rows, "peak_gflops": {k: v / 1e9 for k, v in best.items()}, "step_gflop": flops / 1e9, "share_of_peak": share}
 
 
+def peak_bytes() -> int:
+    """Most memory this process has held, in bytes. On Linux a child begins with its parent's `ru_maxrss`, so another record is read."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return int(next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def own_peak(bench: Bench, variant: str) -> int:
     """Bytes at the peak of two steps of a variant above those of the frozen model alone. Call in a process of its own."""
     if variant == "frozen":
         backbone = bench.backbone()
         with torch.no_grad():
             backbone.model.encode_image(bench.images[:1])  # type: ignore[operator]
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak_bytes()
     step = bench.ours("fp32") if variant == "ours" else bench.apart(variant, "fp32")
     step()
     step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_bytes()
 
 
 def table(result: dict[str, Any]) -> str:

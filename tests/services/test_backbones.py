@@ -134,7 +134,7 @@ def test_two_windows_that_press_at_once_start_one_worker(tmp_path: Path) -> None
     started: list[str] = []
 
     class Slow:
-        def launch(self, module: str, run: object) -> int:
+        def launch(self, module: str, run: object, *arguments: str) -> int:
             raise NotImplementedError
 
         def call(self, module: str, arguments: list[str], log: Path) -> int:

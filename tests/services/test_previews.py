@@ -23,7 +23,7 @@ class Noted:
         self.calls: list[list[str]] = []
         self.pid = os.getpid()
 
-    def launch(self, module: str, run: object) -> int:
+    def launch(self, module: str, run: object, *arguments: str) -> int:
         raise AssertionError("a preview is not a run")
 
     def call(self, module: str, arguments: list[str], log: Path) -> int:

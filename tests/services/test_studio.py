@@ -27,7 +27,7 @@ class Still:
         self.launched: list[tuple[str, Path]] = []
         self.called: list[str] = []
 
-    def launch(self, module: str, run: RunFolder) -> int:
+    def launch(self, module: str, run: RunFolder, *arguments: str) -> int:
         self.launched.append((module, run.path))
         beat(run.heartbeat_path)
         return os.getpid()

@@ -36,8 +36,8 @@ class NotedLauncher:
 
     started: list[tuple[str, Path]] = field(default_factory=list)
 
-    def launch(self, module: str, run: RunFolder) -> int:
-        self.started.append((module, run.path))
+    def launch(self, module: str, run: RunFolder, *arguments: str) -> int:
+        self.started.append((" ".join((module, *arguments)), run.path))
         beat(run.heartbeat_path, os.getpid())
         return os.getpid()
 

@@ -1,0 +1,202 @@
+"""The README of a bundle: a model card in the Hugging Face layout, written from the run's own records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from blocklora.clip.catalog import BackboneInfo
+
+LICENCES = {"MIT": "mit", "Apache-2.0": "apache-2.0"}
+TABLE_CLASSES = 20  # a confusion table of more is not read; the worst confusions are listed instead
+WORST = 15
+NAMED = 30  # classes that the first sentence names
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card is written from.
+
+    `result` is the run's result.json, `counts` the training and held-out images of each class, `checked` the parity gate's record in
+    export.json, `files` what else is in the bundle: (name, what it is).
+    """
+
+    title: str
+    labels: Sequence[str]
+    counts: Sequence[tuple[int, int]]
+    backbone: BackboneInfo
+    result: Mapping[str, Any]
+    report: Mapping[str, Any]
+    files: Sequence[tuple[str, str]]
+    adapter: Mapping[str, Any]
+    web_missing: str = ""
+
+
+def model_card(facts: Facts) -> str:
+    """The card as Markdown, its front matter first."""
+    title = f"# {cell(facts.title)}"
+    parts = [_front_matter(facts), title, _summary(facts), _accuracy(facts), _confusion(facts), _data(facts), _use(facts), _limits(facts)]
+    parts += [_making(facts), _licence(facts)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def cell(text: str) -> str:
+    """A person's words inside Markdown: nothing in them is markup, a table's cell stays one cell."""
+    out = "".join(f"\\{letter}" if letter in "\\`*_{}[]<>()#+!|~" else letter for letter in " ".join(text.split()))
+    return out or "(no name)"
+
+
+def quoted(text: str) -> str:
+    """A person's words as a YAML string."""
+    import json
+
+    return json.dumps(text, ensure_ascii=True)  # every JSON string is a YAML one
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _front_matter(facts: Facts) -> str:
+    licence = LICENCES.get(facts.backbone.licence)
+    lines = ["---", "library_name: onnx", "pipeline_tag: image-classification", "tags: [image-classification, few-shot, clip, onnx]"]
+    lines += [f"license: {licence}"] if licence else ["license: other", f"license_name: {quoted(facts.backbone.licence)}"]
+    if facts.backbone.repository:
+        lines.append(f"base_model: {facts.backbone.repository}")
+    section = measured(facts.result)
+    if section:
+        lines += ["model-index:", f"  - name: {quoted(facts.title)}", "    results:", "      - task: {type: image-classification}"]
+        lines += [f"        dataset: {{type: images, name: {quoted(_which(facts.result))}}}"]
+        lines += [f"        metrics: [{{type: accuracy, value: {section['top1']:.4f}}}]"]
+    return "\n".join([*lines, "---"])
+
+
+def measured(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The section of a result that its headline comes from: a test folder's, else the held-out images'; empty where there is none."""
+    for name in ("test", "held_out"):
+        section = result.get(name)
+        if isinstance(section, dict) and section.get("n"):
+            return section
+    return {}
+
+
+def _which(result: Mapping[str, Any]) -> str:
+    return "test folder" if isinstance(result.get("test"), dict) and result["test"].get("n") else "held-out images"
+
+
+def _summary(facts: Facts) -> str:
+    names = ", ".join(cell(label) for label in facts.labels[:NAMED])
+    more = f" and {len(facts.labels) - NAMED} more" if len(facts.labels) > NAMED else ""
+    return (
+        f"Tells {len(facts.labels)} classes of pictures apart: {names}{more}. `model.onnx` takes 8-bit pictures of any size and gives a "
+        f"probability for each class; preprocessing is inside. It is {facts.backbone.title}, fine-tuned with Block-LoRA on "
+        f"{sum(train for train, _ in facts.counts):,} pictures."
+    )
+
+
+def _accuracy(facts: Facts) -> str:
+    section = measured(facts.result)
+    if not section:
+        return "## How good\n\nNo picture was kept aside, so nothing was measured on pictures it was not trained on."
+    low, high = section["interval"]
+    lines = [
+        "## How good",
+        "",
+        f"Right on **{section['correct']} of {section['n']} {_which(facts.result)}** that it was not trained on: "
+        f"{percent(section['top1'])}, 95 % interval {percent(low)} to {percent(high)} (Wilson).",
+        "",
+        "| | right | of | |",
+        "| --- | --- | --- | --- |",
+        f"| this model | {section['correct']} | {section['n']} | {percent(section['top1'])} |",
+    ]
+    for key, words in (("frozen", "before training, class weights alone"), ("zero_shot", "by class names alone")):
+        row = facts.result.get(key)
+        if isinstance(row, dict) and row.get("n") and row.get("offered", True):
+            lines.append(f"| {words} | {row['correct']} | {row['n']} | {percent(row['top1'])} |")
+    return "\n".join(lines)
+
+
+def _confusion(facts: Facts) -> str:
+    table = measured(facts.result).get("confusion")
+    if not isinstance(table, list) or len(table) != len(facts.labels):
+        return ""
+    if len(facts.labels) > TABLE_CLASSES:
+        worst = sorted(((n, i, j) for i, row in enumerate(table) for j, n in enumerate(row) if i != j and n), reverse=True)[:WORST]
+        rows = [f"| {cell(facts.labels[i])} | {cell(facts.labels[j])} | {n} |" for n, i, j in worst]
+        return "\n".join(["## What is taken for what", "", "| is | was taken for | times |", "| --- | --- | --- |", *rows])
+    head = "| is, was taken for | " + " | ".join(cell(label) for label in facts.labels) + " |"
+    rows = [f"| {cell(label)} | " + " | ".join(str(n) for n in row) + " |" for label, row in zip(facts.labels, table, strict=True)]
+    return "\n".join(["## What is taken for what", "", head, "| --- |" + " --- |" * len(facts.labels), *rows])
+
+
+def _data(facts: Facts) -> str:
+    rows = [f"| {cell(label)} | {train} | {held} |" for label, (train, held) in zip(facts.labels, facts.counts, strict=True)]
+    return "\n".join(["## What it was trained on", "", "| class | training pictures | kept aside |", "| --- | --- | --- |", *rows])
+
+
+def _use(facts: Facts) -> str:
+    files = "\n".join(f"| `{name}` | {words} |" for name, words in facts.files)
+    web = "The page runs from any static server: `python -m http.server 8000` in this folder, then http://localhost:8000/web/ in a browser."
+    if facts.web_missing:
+        web = f"The folder `web/` is not in this bundle: {facts.web_missing}"
+    return f"""## How to use it
+
+```bash
+pip install -r requirements.txt
+python verify.py
+python predict.py photo.jpg holiday/
+python serve.py --port 8000
+```
+
+{web}
+
+| file | what it is |
+| --- | --- |
+{files}"""
+
+
+def _limits(facts: Facts) -> str:
+    section = measured(facts.result)
+    few = min((train for train, _ in facts.counts), default=0)
+    lines = [
+        "## Limits",
+        "",
+        "- It answers with one of its classes whatever the picture shows; it cannot say that a picture shows none of them. "
+        "Treat a low probability as a question, not an answer.",
+        "- Pictures taken elsewhere, by another camera or in other light than the training pictures are harder than the figures above say.",
+    ]
+    if section:
+        lines.append(f"- The accuracy was measured on {section['n']} pictures; the interval says how little that may be.")
+    if few:
+        lines.append(f"- The class with the fewest training pictures has {few}.")
+    temperature = facts.result.get("temperature")
+    if isinstance(temperature, (int, float)):
+        lines.append(f"- Probabilities were calibrated on held-out pictures (temperature {temperature:.2f}, inside the file).")
+    return "\n".join(lines)
+
+
+def _making(facts: Facts) -> str:
+    checked, worst = facts.report.get("checked", {}), facts.report.get("worst", {})
+    adapter = facts.adapter
+    lines = ["## How it was made", ""]
+    if adapter:
+        lines.append(
+            f"- Block-LoRA (arXiv 2501.16720): rank {adapter.get('rank')}, {adapter.get('blocks')} blocks, merged into the weights; "
+            f"{facts.result.get('steps_done', '?')} steps, preset {facts.result.get('preset', '?')}."
+        )
+    if checked:
+        lines.append(
+            f"- `model.onnx` was held against the trained model on {checked.get('images')} pictures, in batches of 1, 2 and 5: largest "
+            f"difference of a probability {worst.get('probability', 0.0):.1g} (`parity.json`)."
+        )
+    lines.append(f"- SHA-256 of `model.onnx`: `{facts.report.get('sha256', '')}`")
+    return "\n".join(lines)
+
+
+def _licence(facts: Facts) -> str:
+    where = f" ([{facts.backbone.repository}](https://huggingface.co/{facts.backbone.repository}))" if facts.backbone.repository else ""
+    return (
+        f"## Licence\n\nThe weights are a changed copy of {facts.backbone.title}{where}, whose licence goes on to hold: "
+        f"{cell(facts.backbone.licence)}. The pictures it was trained on are not in this bundle, except the one that `verify.py` uses."
+    )
