@@ -13,7 +13,7 @@ from typing import Any
 from blocklora.errors import ExportError
 from blocklora.files import read_json, write_json
 from blocklora.jobs.run_folder import RunFolder
-from blocklora.services.exported import BUNDLE, CHECKPOINT, DATASET, FORMS, LORA, MADE, VARIANTS
+from blocklora.services.exported import BUNDLE, CHECKPOINT, DATASET, FORMS, LABELS, LORA, MADE, VARIANTS
 from blocklora.training.setup import Data
 from exporters.pipeline import gate_pictures, published
 
@@ -25,13 +25,19 @@ Progress = Callable[[str, float], None]
 def make_form(run: RunFolder, form: str, progress: Progress) -> float:
     """Make `form` of the run's published file; returns the seconds it took. An earlier one stays when anything is wrong.
 
-    What a writer returns is a note for people, such as what its file lacks.
+    What a writer returns is a note for people, such as what its file lacks. `LABELS` makes nothing new: the file itself gets the present
+    names of the project's classes.
 
     Raises:
         ExportError: there is no published file of the adapters as they are now, or this form cannot be made of it.
         StudioError: the run's files are damaged.
     """
     began = time.monotonic()
+    if form == LABELS:
+        from exporters.relabel import relabel
+
+        relabel(run, progress)
+        return round(time.monotonic() - began, 2)
     report = published(run)
     if report is None:
         raise ExportError("the run's ONNX file is missing or not of its adapters as they are now.", "Export again, then try again.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from blocklora.errors import AdapterError, ModelFileError
@@ -39,6 +40,10 @@ class ModelMetadata:
     adapter: dict[str, Any] = field(default_factory=dict)
     accuracy: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+
+    def with_labels(self, labels: Sequence[str]) -> ModelMetadata:
+        """The same record with other names of the classes, in the same order."""
+        return replace(self, labels=tuple(labels))
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON values."""

@@ -27,6 +27,7 @@ from blocklora.projects.decoding import decode_many
 from blocklora.training.setup import Data
 from exporters import parity
 from exporters.classifier import Classifier, build_classifier
+from exporters.labels import labels_now, named
 from exporters.metadata import ModelMetadata
 from exporters.onnx_export import export_onnx
 from exporters.predictor import OnnxClassifier
@@ -62,7 +63,7 @@ def export_run(run_dir: Path, out: Path | None = None, progress: Progress | None
     if report is None:
         report = make_export(run, progress or (lambda stage, fraction: None))
     if out is not None and out.resolve() != run.onnx_path.resolve():
-        _copy(run.onnx_path, out)
+        copy_file(run.onnx_path, out)
     return report
 
 
@@ -93,7 +94,8 @@ def make_export(run: RunFolder, progress: Progress) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=run.path, prefix=WORKPLACE) as folder:
         made = Path(folder) / "model.onnx"
         progress("Writing the ONNX file", 0.35)
-        export_onnx(loaded.classifier, metadata_of(loaded.meta, run.result() or {}), made)
+        labels = labels_now(spec, loaded.meta.class_ids, loaded.meta.classes)
+        export_onnx(loaded.classifier, metadata_of(loaded.meta, run.result() or {}).with_labels(labels), made)
         progress("Checking it against the trained model", 0.65)
         predictor = OnnxClassifier(made)
         checked = parity.gate(predictor.predict, expected, pictures)
@@ -105,6 +107,7 @@ def make_export(run: RunFolder, progress: Progress) -> dict[str, Any]:
             "size": made.stat().st_size,
             "sha256": sha256_file(made),
             "adapter_sha256": sha256_file(run.adapter_path),
+            **named(labels, loaded.meta.class_ids),
             "milliseconds": milliseconds,
             "threads": predictor.threads,
             "provider": predictor.provider,
@@ -190,8 +193,12 @@ def latency(predictor: OnnxClassifier, picture: parity.Picture) -> float:
     return round(median(times[UNTIMED_RUNS:]), 2)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a published file, whole or not at all."""
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a published file, whole or not at all.
+
+    Raises:
+        ExportError: `target` cannot be written.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=WORKPLACE) as folder:

@@ -29,7 +29,7 @@ from blocklora.jobs.events import (
 )
 from blocklora.jobs.liveness import process_of
 from blocklora.jobs.run_folder import CANCEL, RunFolder
-from blocklora.services.exported import FORMS
+from blocklora.services.exported import FORMS, LABELS
 
 WATCH_SECONDS = 0.2
 
@@ -96,8 +96,8 @@ def _watch(run: RunFolder, say: EventWriter) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) not in (1, 2) or (len(arguments) == 2 and arguments[1] not in FORMS):
-        print(f"usage: python -m exporters.worker RUN_DIR [{'|'.join(FORMS)}]", file=sys.stderr)
+    if len(arguments) not in (1, 2) or (len(arguments) == 2 and arguments[1] not in (*FORMS, LABELS)):
+        print(f"usage: python -m exporters.worker RUN_DIR [{'|'.join((*FORMS, LABELS))}]", file=sys.stderr)
         return 2
     return work(RunFolder(Path(arguments[0]).resolve()), *arguments[1:])
 

@@ -1,4 +1,4 @@
-"""`export`, `predict` and `evaluate`: from a finished run to one ONNX file, and what that file answers."""
+"""`predict` and `evaluate`: what an exported ONNX file answers."""
 
 from __future__ import annotations
 
@@ -22,19 +22,6 @@ from blocklora.training.metrics import confusion, per_class, wilson
 from exporters import open_model
 
 UNREAD = ("corrupt", "empty", "too large", "missing")  # kinds of left-out files that were meant to be pictures
-
-
-def export(args: argparse.Namespace) -> int:
-    """Write the ONNX file of a run."""
-    from exporters.worker import export_run
-
-    out = Path(args.out).expanduser().resolve()
-    report = export_run(Path(args.run).expanduser().resolve(), out)
-    if args.json:
-        print(json.dumps({"model": str(out), **report}, ensure_ascii=False))
-    else:
-        print(f"{out} ({out.stat().st_size / 1e6:.1f} MB); agrees with the trained model.")
-    return 0
 
 
 def _pictures(arguments: list[str]) -> list[Path]:

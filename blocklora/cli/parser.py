@@ -55,9 +55,15 @@ def _train(commands: argparse._SubParsersAction) -> None:
 
 
 def _models(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("export", help="write the ONNX file of a run", epilog=EXAMPLES, formatter_class=_Raw)
+    parser = commands.add_parser("export", help="write the ONNX file of a run, or what it makes", epilog=EXAMPLES, formatter_class=_Raw)
     parser.add_argument("run", metavar="RUN")
-    parser.add_argument("--out", required=True, metavar="FILE", help="where to write model.onnx")
+    parser.add_argument("--out", metavar="FILE", help="where to write the .onnx file")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="number format of that file (default fp32)")
+    parser.add_argument("--bundle", metavar="ZIP", help="everything that using it takes: programs, service, web page, model card")
+    parser.add_argument("--checkpoint", metavar="ZIP", help="the merged model as an open_clip checkpoint")
+    parser.add_argument("--lora", metavar="ZIP", help="the adapters as an ordinary LoRA that PEFT loads")
+    parser.add_argument("--dataset", metavar="ZIP", help="the labelled pictures with their split")
+    parser.add_argument("--rename", nargs=2, action="append", metavar=("OLD", "NEW"), help="give a class another name first")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(action="export")
     parser = commands.add_parser("predict", help="label pictures with an ONNX file", epilog=EXAMPLES, formatter_class=_Raw)
@@ -127,6 +133,10 @@ def _dispatch(args: argparse.Namespace) -> int:
         from blocklora.cli import lists
 
         return getattr(lists, args.action)(args)
+    if args.action == "export":
+        from blocklora.cli import export
+
+        return export.export(args)
     from blocklora.cli import models
 
     return getattr(models, args.action)(args)

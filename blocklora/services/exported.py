@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,15 @@ VARIANTS, BUNDLE, CHECKPOINT, LORA, DATASET = "variants", "bundle", "checkpoint"
 FORMS = {VARIANTS: "variants.json", BUNDLE: "bundle.zip", CHECKPOINT: "checkpoint.zip", LORA: "lora.zip", DATASET: "dataset.zip"}
 """What can be made of a published file, and the file of the run's export folder that it ends up in."""
 
+LABELS = "labels"
+"""What the worker is asked for to give the published file the present names of its classes."""
+
 
 @dataclass(frozen=True)
 class Exported:
-    """A published file. `off` is the largest difference of a probability that the gate found, on `checked` of `of` pictures.
+    """A published file; `labels` are its classes by id.
+
+    `off` is the largest difference of a probability that the gate found, on `checked` of `of` pictures.
 
     `milliseconds` is the measured time of one picture with `threads` threads on `provider`; None where nobody measured it.
     """
@@ -38,6 +43,7 @@ class Exported:
     provider: str = ""
     created: str = ""
     seconds: float = 0.0
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 def exported(run: RunFolder) -> Exported | None:
@@ -59,6 +65,7 @@ def exported(run: RunFolder) -> Exported | None:
         provider=str(report.get("provider", "")),
         created=str(report.get("created", "")),
         seconds=float(report.get("seconds", 0.0)),
+        labels=dict(zip(report.get("class_ids", ()), report.get("labels", ()), strict=False)),
     )
 
 

@@ -17,7 +17,7 @@ from blocklora.presets import preset_config
 from blocklora.projects.library import Library
 from blocklora.projects.project import Project
 from blocklora.services.backbones import Backbones
-from blocklora.services.exported import FORMS
+from blocklora.services.exported import FORMS, LABELS, exported
 from blocklora.services.predicting import Predictor, PredictorFactory, Predictors
 from blocklora.services.previews import Head, Preview, Previews
 from blocklora.services.runs import (
@@ -282,13 +282,20 @@ class Studio:
             raise TrainingError("this run has not finished, so there is nothing to export yet.", "Train first.")
         self.run_service.launch(run, self._exporter)
 
+    def renamed(self, project: Project, run: RunFolder) -> list[tuple[str, str]]:
+        """Classes whose names were changed since the run's file was made: (name in the file, name now)."""
+        found = exported(run)
+        names = {info.id: info.name for info in project.classes()}
+        known = found.labels.items() if found is not None else ()
+        return [(label, names[class_id]) for class_id, label in known if names.get(class_id, label) != label]
+
     def start_form(self, run: RunFolder, form: str) -> None:
         """Make something of a run's published file (see `exported.FORMS`) in the background.
 
         Raises:
             JobError: there is no such form, no published file, or a worker is at work on the run.
         """
-        if form not in FORMS:
+        if form not in (*FORMS, LABELS):
             raise JobError(f"there is no form {form!r}.", f"Choose one of: {', '.join(FORMS)}.")
         if not run.onnx_path.exists():
             raise JobError("this run has no exported file yet.", "Export it first.")

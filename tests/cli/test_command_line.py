@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import ANY
@@ -57,6 +58,23 @@ def test_train_export_predict_evaluate(
     assert main(["export", str(run), "--out", str(model)]) == 0
     assert model.stat().st_size > 100_000
     capsys.readouterr()
+
+    small, bundle = tmp_path / "small.onnx", tmp_path / "bundle.zip"
+    words = ["export", str(run), "--out", str(small), "--precision", "int8", "--bundle", str(bundle)]
+    words += ["--rename", "class-1", "ein Hund", "--json"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("npm_config_registry", "http://127.0.0.1:9")  # no network here, so no page
+        assert main(words) == 0
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    assert said["labels"][1] == "ein Hund" and "onnxruntime-web" in err
+    assert small.stat().st_size < 0.6 * model.stat().st_size
+    with zipfile.ZipFile(bundle) as archive:
+        assert json.loads(archive.read("labels.json"))[1] == "ein Hund"
+    assert main(["export", str(run)]) == 1
+    assert "nothing was asked for" in capsys.readouterr().err
+    assert main(["export", str(run), "--out", str(small), "--rename", "class-9", "x"]) == 1
+    assert "no class 'class-9'" in capsys.readouterr().err
 
     table = tmp_path / "answers.csv"
     assert main(["predict", str(model), str(sample_pictures), "--csv", str(table), "--top", "2", "--json"]) == 1  # one picture is broken
