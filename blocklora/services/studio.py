@@ -10,6 +10,7 @@ from blocklora.clip.catalog import BackboneInfo
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import JobError, TrainingError
 from blocklora.jobs.devices import devices, resolve
+from blocklora.jobs.events import Event, ExportStarted, FormStarted
 from blocklora.jobs.launcher import Launcher, LocalLauncher
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.jobs.spec import RunSpec
@@ -280,7 +281,12 @@ class Studio:
         """
         if run.result() is None:
             raise TrainingError("this run has not finished, so there is nothing to export yet.", "Train first.")
-        self.run_service.launch(run, self._exporter)
+        self._launch(run, ExportStarted())
+
+    def _launch(self, run: RunFolder, started: Event, *arguments: str) -> None:
+        """Start the export worker. It takes a second to say its first word; who pressed must see something at once."""
+        self.run_service.launch(run, self._exporter, *arguments)
+        run.writer()(started)
 
     def renamed(self, project: Project, run: RunFolder) -> list[tuple[str, str]]:
         """Classes whose names were changed since the run's file was made: (name in the file, name now)."""
@@ -299,7 +305,7 @@ class Studio:
             raise JobError(f"there is no form {form!r}.", f"Choose one of: {', '.join(FORMS)}.")
         if not run.onnx_path.exists():
             raise JobError("this run has no exported file yet.", "Export it first.")
-        self.run_service.launch(run, self._exporter, form)
+        self._launch(run, FormStarted(form), form)
 
     def predictor(self, run: RunFolder) -> Predictor:
         """The published file of a run, opened.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from blocklora.errors import JobError, StudioError
 from blocklora.projects.names import slug
-from blocklora.services.exported import exported
-from blocklora.ui import export_view, forms, html
+from blocklora.services.exported import BUNDLE, exported, made, precisions
+from blocklora.ui import export_forms, export_view, forms, html
 from blocklora.ui.forms import Act
 from blocklora.ui.predict_tab import model_words
 from blocklora.ui.tab import Context, Refresh, Tab, needs_project
@@ -58,16 +58,15 @@ class ExportTab:
             text = "An export is made of a trained model. Train once; the file is then made by itself."
             return html.empty_state("Nothing to export yet", text, html.tab_button("Go to Train", "train"), "package")
         status, found = self.studio.status(run.path), exported(run)
-        busy = status.export == "running"
-        parts = [export_view.working(status)] if busy else []
+        busy = status.exporting
+        parts = [export_view.working(status)] if status.export == "running" else []
+        parts += [export_forms.making(status.making)] if status.making is not None else []
         if status.export == "failed":
             parts.append(export_view.failure(status, run.log_tail(LOG_LINES)))
         if found is not None:
-            parts.append(self._ready(project, run, busy))
+            parts += [self._ready(project, run, busy), self._forms(project, run, busy), export_view.snippets(project.name)]
         elif not parts:
             return export_view.nothing_yet()
-        if found is not None:
-            parts.append(export_view.snippets(project.name))
         return f'<div class="export">{"".join(parts)}<p class="small-print">{html.escape(model_words(run))}</p></div>'
 
     def _ready(self, project: Project, run: RunFolder, busy: bool) -> str:
@@ -75,6 +74,15 @@ class ExportTab:
         assert found is not None
         filename = f"{slug(project.name)}.onnx"
         return export_view.ready(found, self.ctx.downloads.offer(found.path, filename), busy, self.ctx.local)
+
+    def _forms(self, project: Project, run: RunFolder, busy: bool) -> str:
+        """What is made of the file: the zip, smaller files, other forms; and names that were changed since."""
+        name, offer = slug(project.name), self.ctx.downloads.offer
+        names = export_forms.renamed(self.studio.renamed(project, run), busy)
+        bundle = export_forms.bundle(made(run, BUNDLE), name, offer, busy)
+        smaller = export_forms.smaller(precisions(run), name, offer, busy)
+        others = export_forms.others({form: made(run, form) for form in export_forms.HINTS}, name, offer, busy)
+        return f'{names}<div class="two forms">{bundle}{smaller}</div>{others}'
 
     def answer(self, act: Act, values: Update) -> Update:
         """A press in the tab."""
@@ -84,6 +92,8 @@ class ExportTab:
             raise JobError("there is nothing to export yet.", "Train first.")
         if act.name == "export":
             self.studio.start_export(run)
+        elif act.name == "make":
+            self.studio.start_form(run, act.text("form"))
         elif act.name == "cancel":
             self.studio.cancel(run.path)
         else:

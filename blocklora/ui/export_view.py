@@ -5,8 +5,8 @@ from __future__ import annotations
 from blocklora.services.exported import Exported
 from blocklora.services.status import RunStatus
 from blocklora.ui import html
+from blocklora.ui.export_forms import failed_card, megabytes, working_card
 from blocklora.ui.predict_view import PROVIDERS
-from blocklora.ui.train_view import progress
 
 SNIPPET = """\
 import json
@@ -35,19 +35,9 @@ print(answer["label"], answer["probability"])
 """
 
 
-def megabytes(size: int) -> str:
-    """A file's size for people."""
-    return f"{size / 1e6:.1f} MB" if size < 1e8 else f"{size / 1e6:,.0f} MB"
-
-
 def working(status: RunStatus) -> str:
     """An export that goes on."""
-    label = status.export_stage or "Starting"
-    cancel = html.button("Cancel", "cancel", kind="quiet danger")
-    return (
-        f'<section class="card run"><header><div><h3>Making the ONNX file</h3><p class="stage" role="status">{html.escape(label)}</p></div>'
-        f'<div class="aside">{cancel}</div></header>{progress(status.export_fraction, label)}</section>'
-    )
+    return working_card("Making the ONNX file", status.export_stage or "Starting", status.export_fraction)
 
 
 def failure(status: RunStatus, log: str) -> str:
@@ -58,11 +48,8 @@ def failure(status: RunStatus, log: str) -> str:
             f'<details class="fold log" data-keep="log"><summary>{html.icon("file-text")}<span>Log</span></summary>'
             f'<pre tabindex="0">{html.escape(log)}</pre></details>'
         )
-    return (
-        f'<section class="card run failed" role="alert"><header><div><h3>{html.icon("circle-x")}The ONNX file was not made</h3></div>'
-        f'<div class="aside">{html.button("Export again", "export", kind="primary", icon_name="refresh-cw")}</div></header>'
-        f'<p>{html.escape(status.export_reason)}</p><p class="advice">{html.escape(status.export_advice)}</p>{fold}</section>'
-    )
+    again = html.button("Export again", "export", kind="primary", icon_name="refresh-cw")
+    return failed_card("The ONNX file was not made", status.export_reason, status.export_advice, again, fold)
 
 
 def ready(found: Exported, url: str, busy: bool, local: bool) -> str:

@@ -264,7 +264,8 @@ def build(ctx: Context) -> Refresh:
     now, form, go = forms.stage("train-now"), forms.stage("train-form"), forms.stage("train-go")
     tab = TrainTab(ctx, now, form, go)
     ctx.on_act(now, tab.answer, outputs=[now, go], trigger_mode="multiple")
-    ctx.on_act(form, tab.draft, outputs=[form, go], trigger_mode="always_last")
+    # Every choice is sent, in order. Gradio's "always_last" would send the first waiting choice once more in place of the last one.
+    ctx.on_act(form, tab.draft, outputs=[form, go], trigger_mode="multiple", concurrency_limit=1)
     ctx.on_act(go, tab.go_on, outputs=[now, go], trigger_mode="once")
     return Refresh(tab.show, [now, form, go], tab.tick, moves=(now, go))
 
