@@ -7,6 +7,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ def _expected(run: RunFolder, model: OnnxClassifier, shown: Prediction) -> dict[
 def _facts(run: RunFolder, spec: RunSpec, model: OnnxClassifier, data: Data, missing: str) -> Facts:
     home = Path(spec.home)
     gone = BackboneInfo(name=spec.backbone, title=spec.backbone, size_mb=0, licence="see where it came from", resolution=0)
+    backbone = find(spec.backbone, home) or gone
     counts = [[0, 0] for _ in model.labels]
     for column, indices in enumerate((data.train, data.held_out)):
         for index in indices:
@@ -125,7 +127,7 @@ def _facts(run: RunFolder, spec: RunSpec, model: OnnxClassifier, data: Data, mis
         title=spec.project_name or "Picture classifier",
         labels=model.labels,
         counts=[(train, held) for train, held in counts],
-        backbone=find(spec.backbone, home) or gone,
+        backbone=replace(backbone, licence=backbone.licence.replace("assets/builtin/", "base-model/")),
         result=run.result() or {},
         report=read_json(run.export_dir / "export.json", {}),
         files=files,

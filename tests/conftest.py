@@ -17,6 +17,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("BLOCKLORA_PACKAGES", str(Path(__file__).parents[1] / ".packages"))  # `bash tests/run` fetches onnxruntime-web there
+os.environ["NPM_CONFIG_REGISTRY"] = "http://127.0.0.1:9"  # and nothing else does
 
 sys.path.insert(0, str(Path(__file__).parent / "guard"))
 import no_network

@@ -80,7 +80,7 @@ def bundle(found: Form | None, name: str, offer: Offer, busy: bool) -> str:
         buttons = html.button("Make the zip", "make", kind="primary", icon_name="file-archive", data_form=BUNDLE, disabled=busy)
     else:
         buttons = download(offer(found.path, f"{name}.zip"), f"Download {name}.zip", "primary", found.size)
-        buttons += html.button("Make it again", "make", kind="quiet", data_form=BUNDLE, disabled=busy)
+        buttons += html.button("Make again", "make", kind="quiet", data_form=BUNDLE, disabled=busy)
     return html.card(body, f'<div class="buttons">{buttons}</div>', title=TITLES[BUNDLE], kind="form")
 
 
@@ -91,9 +91,9 @@ def smaller(found: list[Precision], name: str, offer: Offer, busy: bool) -> str:
         make = html.button("Make smaller files", "make", icon_name="layers", data_form=VARIANTS, disabled=busy)
         return html.card(f'<p class="hint">{html.escape(text)}</p><div class="buttons">{make}</div>', title=TITLES[VARIANTS], kind="form")
     rows = [_precision(row, name, offer) for row in found]
-    head = ("", "Size", "One picture", "Right on", "Same answer", "")
+    head = ("", "Size", "One picture", "Right on", "Same as full", "")
     table = html.table(head, rows, numbers=(1, 2, 3, 4, 5))
-    again = html.button("Make them again", "make", kind="quiet", data_form=VARIANTS, disabled=busy)
+    again = html.button("Make again", "make", kind="quiet", data_form=VARIANTS, disabled=busy)
     return html.card(table, f'<div class="buttons">{again}</div>', title=TITLES[VARIANTS], kind="form")
 
 
@@ -102,7 +102,7 @@ def _precision(row: Precision, name: str, offer: Offer) -> tuple[str, ...]:
     if row.refused:
         return (title, f'<span class="refused">{html.escape(row.refused)}</span>', "", "", "", "")
     title += html.badge("less accurate", "warn") if row.marked else ""
-    counts = (f"{row.correct:,} of {row.images:,}", f"{row.agreement:,} of {row.images:,}") if row.images else ("", "")
+    counts = (f"{row.correct:,} of {row.images:,}", f"{100 * row.agreement / row.images:.0f} %") if row.images else ("", "")
     filename = f"{name}.onnx" if row.precision == "fp32" else f"{name}-{row.precision}.onnx"
     link = (
         f'<a class="b icon" href="{html.escape(offer(row.path, filename))}" download aria-label="Download {html.escape(filename)}"'
@@ -124,8 +124,8 @@ def others(found: dict[str, Form | None], name: str, offer: Offer, busy: bool) -
         rows.append(f'<li><div>{words}</div><div class="buttons">{button}</div></li>')
     note = '<p class="hint">The whole project, with its runs, leaves by the menu beside its name.</p>'
     return (
-        f'<details class="fold card others" data-keep="others"><summary>{html.icon("package")}<span>Other forms</span></summary>'
-        f'<ul class="rows">{"".join(rows)}</ul>{note}</details>'
+        f'<details class="fold others" data-keep="others"><summary>{html.icon("package")}<span>Other forms</span></summary>'
+        f'<div class="inside"><ul class="rows">{"".join(rows)}</ul>{note}</div></details>'
     )
 
 
