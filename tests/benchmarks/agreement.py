@@ -35,9 +35,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "browser"))
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "browser"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from PIL import Image
 
@@ -49,6 +48,7 @@ from blocklora.projects import intake
 from blocklora.projects.decoding import decode_many
 from exporters.predictor import OnnxClassifier
 
+ROOT = Path(__file__).resolve().parents[2]
 Answers = dict[str, np.ndarray | str]
 """By picture: probabilities (C,), or the words of a refusal. A path that gives only some classes has NaN for the others."""
 
