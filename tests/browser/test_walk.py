@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +66,14 @@ def test_from_sample_to_a_downloaded_file(server: Server, open_page: OpenPage, t
     said = {picture: tour.predict(page, picture) for picture in UNSEEN[::4]}
     model = tour.download(page, tmp_path / "model.onnx")
     assert dict(zip(said, answers(model, list(said)), strict=True)) == said
+
+    with zipfile.ZipFile(tour.make_zip(page, tmp_path / "sample.zip")) as archive:
+        archive.extractall(tmp_path / "sample")
+    assert (tmp_path / "sample" / "model.onnx").read_bytes() == model.read_bytes()
+    done = subprocess.run([sys.executable, "-E", "verify.py"], cwd=tmp_path / "sample", capture_output=True, text=True, check=False)
+    assert "The same answer as where it was made" in done.stdout, done.stderr
+    page.get_by_role("button", name="Make smaller files").click()
+    expect(page.locator(".form table")).to_contain_text("8-bit", timeout=5 * tour.MINUTE)
 
     narrow = open_page(server.url, NARROW)
     for name in ("Images", "Train", "Results", "Predict", "Export"):

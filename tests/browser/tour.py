@@ -5,6 +5,7 @@ Steps find things by the words that people read and wait for what they see; none
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
@@ -91,6 +92,18 @@ def download(page: Page, target: Path) -> Path:
     """Take the ONNX file away from the Export tab."""
     open_tab(page, "Export")
     with page.expect_download() as found:
-        page.get_by_role("link", name="Download").click()
+        page.locator(".exported").get_by_role("link", name="Download").click()
+    found.value.save_as(target)
+    return target
+
+
+def make_zip(page: Page, target: Path) -> Path:
+    """Have the zip of everything made on the Export tab, and take it away."""
+    open_tab(page, "Export")
+    page.get_by_role("button", name="Make the zip").click()
+    link = page.get_by_role("link", name=re.compile(r"^Download .*\.zip"))
+    expect(link).to_be_visible(timeout=5 * MINUTE)
+    with page.expect_download() as found:
+        link.click()
     found.value.save_as(target)
     return target

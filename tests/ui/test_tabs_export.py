@@ -15,6 +15,7 @@ from tab_parts import Bench, finish, new_run, publish
 from tiny_model import TINY_LABELS, export_tiny_model
 
 from blocklora.errors import JobError
+from blocklora.files import read_json, write_json
 from blocklora.jobs import events as said
 from blocklora.ui.export_tab import ExportTab
 from blocklora.ui.export_view import SNIPPET, snippets
@@ -111,3 +112,80 @@ def test_the_lines_of_code_run_as_they_stand(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-I", "-c", SNIPPET], cwd=tmp_path, check=True, timeout=300, capture_output=True, text=True)
     label, probability = done.stdout.strip().rsplit(" ", 1)
     assert label in TINY_LABELS and 0 < float(probability) <= 1
+
+
+def published_run(bench: Bench) -> Any:
+    run = new_run(bench, "20260101-000000-quick")
+    finish(run, bench)
+    publish(run)
+    return run
+
+
+def made_of(run: Any, form: str, **more: Any) -> None:
+    """As the worker leaves it: the form is of the file that is there now."""
+    report = read_json(run.export_dir / "export.json") | {"sha256": "f" * 64}
+    write_json(run.export_dir / "export.json", report)
+    known = read_json(run.export_dir / "made.json", {})
+    write_json(run.export_dir / "made.json", {**known, form: {"of": report["sha256"], **more}})
+
+
+def test_forms_are_made_by_the_worker_and_shown_at_once(bench: Bench) -> None:
+    run, tab = published_run(bench), tab_of(bench)
+    drawn = tab.show(bench.project)["room"]
+    assert all(f'data-form="{form}"' in drawn for form in ("bundle", "variants", "checkpoint", "lora", "dataset"))
+    drawn = tab.answer(Act("make", {"form": "bundle"}), bench.values)["room"]
+    assert bench.launcher.started[-1] == ("exporters.worker bundle", run.path)
+    assert "Everything in one zip" in drawn and "Starting" in drawn and 'data-act="cancel"' in drawn
+    assert len(re.findall(r'data-act="make"[^>]* disabled', drawn)) == drawn.count('data-act="make"') == 5
+    run.writer()(said.FormProgress("bundle", "Writing the zip", 0.7))
+    assert 'aria-valuenow="70.0"' in tab.tick(bench.values)["room"]
+    with pytest.raises(JobError, match="no form 'cake'"):
+        tab.answer(Act("make", {"form": "cake"}), bench.values)
+
+
+def test_a_form_that_was_not_made_says_why_and_leaves_the_file(bench: Bench) -> None:
+    run = published_run(bench)
+    run.writer()(said.FormStarted("lora"))
+    run.writer()(said.FormFailed("lora", "<built-in> has no twin in transformers.", "Take the checkpoint."))
+    drawn = tab_of(bench).show(bench.project)["room"]
+    assert "Ordinary LoRA adapter: not made" in drawn and "&lt;built-in&gt; has no twin" in drawn and "Take the checkpoint." in drawn
+    assert "/download/" in drawn and re.search(r'data-act="make" data-form="lora"', drawn)
+
+
+def test_a_zip_without_its_page_says_so(bench: Bench) -> None:
+    run = published_run(bench)
+    (run.export_dir / "bundle.zip").write_bytes(b"zip")
+    made_of(run, "bundle", note="onnxruntime-web could not be fetched.")
+    drawn = tab_of(bench).show(bench.project)["room"]
+    assert "colours-shapes.zip" in drawn and "missing from it. onnxruntime-web could not be fetched." in drawn
+
+
+def test_smaller_files_show_what_they_cost(bench: Bench) -> None:
+    run = published_run(bench)
+    row = {"milliseconds": 3.0, "fp32_milliseconds": 7.5, "images": 40, "fp32_correct": 36, "marked": True, "sha256": "", "created": ""}
+    rows = [
+        {"precision": "fp16", "refused": "onnxruntime cannot run <it>."},
+        {"precision": "int8", "method": "static", "file": "model-int8.onnx", "size": 400_000, "correct": 35, "agreement": 38} | row,
+    ]
+    (run.export_dir / "model-int8.onnx").write_bytes(b"8")
+    write_json(run.export_dir / "variants.json", rows)
+    assert "Make smaller files" in tab_of(bench).show(bench.project)["room"], "variants of another file are not shown"
+    made_of(run, "variants")
+    drawn = tab_of(bench).show(bench.project)["room"]
+    for words in ("0.4 MB", "3.0 ms", "35 of 40", "95 %", "less accurate", "36 of 40", "100 %", "7.5 ms", "cannot run &lt;it&gt;."):
+        assert words in drawn, words
+    assert "colours-shapes-int8.onnx" in drawn and "colours-shapes-fp16.onnx" not in drawn
+
+
+def test_class_names_that_changed_are_offered_to_the_file(bench: Bench) -> None:
+    run, tab = published_run(bench), tab_of(bench)
+    classes = bench.project.classes()
+    report = read_json(run.export_dir / "export.json")
+    names = {"labels": [info.name for info in classes], "class_ids": [info.id for info in classes]}
+    write_json(run.export_dir / "export.json", report | names)
+    assert "Use the new names" not in tab.show(bench.project)["room"]
+    bench.project.rename_class(classes[0].id, "<Hund>")
+    drawn = tab.show(bench.project)["room"]
+    assert f"“{classes[0].name}” is now “&lt;Hund&gt;”" in drawn
+    tab.answer(Act("make", {"form": "labels"}), bench.values)
+    assert bench.launcher.started[-1] == ("exporters.worker labels", run.path)
