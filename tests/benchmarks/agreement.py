@@ -68,13 +68,13 @@ def trained(home: Path, bench: Path, name: str, shots: int, steps: int) -> RunFo
     if run is None:
         config = replace(studio.preset(project, "quick", "builtin"), steps=steps)
         run = studio.start_training(project, config, "builtin")
-    while studio.status(run.path).busy:
+    while run.alive():  # its worker exports before it ends
         time.sleep(1)
     if not run.onnx_path.is_file():
         raise SystemExit(f"{name} was not trained or exported: see {run.log_path}")
     if not (run.export_dir / "bundle.zip").is_file():
         studio.start_form(run, "bundle")
-        while studio.status(run.path).busy:
+        while run.alive():
             time.sleep(0.5)
     return run
 
