@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from blocklora.clip.catalog import BackboneInfo
 LICENCES = {"MIT": "mit", "Apache-2.0": "apache-2.0"}
 TABLE_CLASSES = 20  # a confusion table of more is not read; the worst confusions are listed instead
 WORST = 15
+WANTED = 0.95  # share of right answers that a threshold is looked for
+LEVELS = (0.0, 0.5, 0.7, 0.9)
 NAMED = 30  # classes that the first sentence names
 
 
@@ -36,7 +39,8 @@ class Facts:
 def model_card(facts: Facts) -> str:
     """The card as Markdown, its front matter first."""
     title = f"# {cell(facts.title)}"
-    parts = [_front_matter(facts), title, _summary(facts), _accuracy(facts), _confusion(facts), _data(facts), _use(facts), _limits(facts)]
+    parts = [_front_matter(facts), title, _summary(facts), _accuracy(facts), _confusion(facts), _threshold(facts), _data(facts)]
+    parts += [_use(facts), _limits(facts)]
     parts += [_making(facts), _licence(facts)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -128,6 +132,39 @@ def _confusion(facts: Facts) -> str:
     head = "| is, was taken for | " + " | ".join(cell(label) for label in facts.labels) + " |"
     rows = [f"| {cell(label)} | " + " | ".join(str(n) for n in row) + " |" for label, row in zip(facts.labels, table, strict=True)]
     return "\n".join(["## What is taken for what", "", head, "| --- |" + " --- |" * len(facts.labels), *rows])
+
+
+def threshold(images: Sequence[Mapping[str, Any]], wanted: float = WANTED) -> float | None:
+    """The lowest probability from which on answers were right on at least a share `wanted` of pictures; None where there is none."""
+    ranked = sorted(((float(i["probability"]), i["predicted"] == i["label"]) for i in images), reverse=True)
+    best, right = None, 0
+    for number, (probability, correct) in enumerate(ranked, 1):
+        right += correct
+        last = number == len(ranked) or ranked[number][0] < probability  # equal probabilities stand or fall together
+        if last and right >= wanted * number:
+            best = probability
+    return best
+
+
+def _threshold(facts: Facts) -> str:
+    """What a person gains by not taking answers below a probability."""
+    images = measured(facts.result).get("images")
+    if not isinstance(images, list) or not images or "probability" not in images[0]:
+        return ""
+    lines = ["## When to doubt an answer", "", "| take answers from | answered | right of those |", "| --- | --- | --- |"]
+    found = threshold(images)
+    levels = sorted({*LEVELS, *([] if found is None else [math.floor(found * 1000) / 1000])})
+    for level in levels:
+        taken = [i for i in images if float(i["probability"]) >= level]
+        right = sum(i["predicted"] == i["label"] for i in taken)
+        share = f"{right} of {len(taken)}" if taken else "none"
+        mark = "**" if found is not None and level == math.floor(found * 1000) / 1000 else ""
+        lines.append(f"| {mark}{100 * level:.1f} %{mark} | {len(taken)} of {len(images)} | {share} |")
+    words = f"From no probability on were {percent(WANTED)} of the answers right."
+    if found is not None:
+        words = f"From the threshold in bold on, at least {percent(WANTED)} of the answers were right."
+    lines += ["", f"{words} Measured on the same {len(images)} pictures: a guide, not a promise."]
+    return "\n".join(lines)
 
 
 def _data(facts: Facts) -> str:

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 from tiny_run import CLASSES, write_run
 
+from blocklora.clip.catalog import known
 from blocklora.errors import ExportError
 from blocklora.files import read_json
 from blocklora.jobs.run_folder import RunFolder
@@ -26,7 +27,7 @@ from blocklora.projects.decoding import decode_rgb
 from blocklora.services.exported import BUNDLE, made
 from exporters import web_runtime
 from exporters.forms import make_form
-from exporters.model_card import cell
+from exporters.model_card import Facts, cell, model_card, threshold
 from exporters.pipeline import make_export
 from exporters.predictor import OnnxClassifier
 
@@ -90,6 +91,26 @@ def test_the_card_says_what_the_run_says(run: RunFolder, folder: Path) -> None:
 
 def test_names_that_are_markup_stay_names() -> None:
     assert cell("a|b\n<img src=x> [x](y) *z*") == r"a\|b \<img src=x\> \[x\]\(y\) \*z\*"
+
+
+def test_the_threshold_is_the_lowest_from_which_on_answers_are_right() -> None:
+    def answered(*pairs: tuple[float, bool]) -> list[dict[str, object]]:
+        return [{"probability": p, "predicted": 0, "label": 0 if right else 1} for p, right in pairs]
+
+    assert threshold(answered((0.9, True), (0.8, True), (0.7, False), (0.6, True))) == 0.8
+    assert threshold(answered((0.9, True), (0.8, True), (0.7, False), (0.6, True)), wanted=0.75) == 0.6
+    assert threshold(answered((0.9, True), (0.8, True), (0.8, False)), wanted=0.9) == 0.9, "equal probabilities stand or fall together"
+    assert threshold(answered((0.9, False), (0.5, True))) is None
+    assert threshold([]) is None
+
+
+def test_the_card_says_when_to_doubt(run: RunFolder, tmp_path: Path) -> None:
+    result = read_json(run.result_path)
+    images = [{"label": 0, "predicted": int(n == 4), "probability": 0.99 - n / 10} for n in range(6)]
+    facts = Facts("x", CLASSES, [(2, 2)] * 3, known("ViT-B-32"), result | {"held_out": result["held_out"] | {"images": images}}, {}, (), {})
+    card = model_card(facts)
+    assert "| **69.0 %** | 4 of 6 | 4 of 4 |" in card and "| 0.0 % | 6 of 6 | 5 of 6 |" in card
+    assert "license: mit" in card and "base_model: laion/" in card
 
 
 def test_verify_agrees_here_and_notices_another_file(folder: Path, tmp_path: Path) -> None:

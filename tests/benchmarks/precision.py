@@ -1,0 +1,114 @@
+"""How quick and how small each precision of an exported file is: `python tests/benchmarks/precision.py --out figures.json --help`.
+
+For each model its image tower with ten classes is exported in fp32, fp16 and int8 (scales found while running, and beforehand), and asked
+about one picture at a time on the processor. The files take turns, so that a busy machine slows all of them; medians of the rounds and
+of each round's ratio to fp32 are written. `builtin` is the backbone in this repository; an open_clip name gets random weights, since time
+does not depend on them. Accuracy is measured where a run is exported (`variants.json`), not here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import open_clip
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from blocklora.clip.backbones import Backbone, from_config, load_backbone
+from blocklora.projects.home import default_home
+from exporters import quantize
+from exporters.classifier import build_classifier
+from exporters.metadata import ModelMetadata
+from exporters.onnx_export import export_onnx
+from exporters.predictor import OnnxClassifier
+
+CLASSES = 10
+
+
+def backbone_of(name: str) -> Backbone:
+    if name == "builtin":
+        return load_backbone(name, default_home())
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise SystemExit(f"open_clip knows no model {name!r}.")
+    return from_config(config, name)
+
+
+def export(backbone: Backbone, path: Path) -> None:
+    """The fp32 file of `backbone` with random class weights."""
+    width = backbone.embed_dim
+    weights = torch.nn.functional.normalize(torch.randn(CLASSES, width), dim=1)
+    classifier = build_classifier(cast(torch.nn.Module, backbone.model.visual), weights, backbone.preprocess)
+    names = tuple(f"class {number}" for number in range(CLASSES))
+    about = ModelMetadata(names, names, ("{}",), backbone.preprocess, 1.0, 100.0, backbone.name, "", "2026-01-01T00:00:00Z")
+    export_onnx(classifier, about, path)
+
+
+def pictures(count: int) -> Iterator[np.ndarray]:
+    for number in range(count):
+        yield np.random.default_rng(number).integers(0, 256, (256, 320, 3), dtype=np.uint8)
+
+
+def measure(name: str, folder: Path, rounds: int) -> dict[str, Any]:
+    paths = {way: folder / f"{name.replace('/', '-')}-{way}.onnx" for way in ("fp32", "fp16", "int8 dynamic", "int8 static")}
+    export(backbone_of(name), paths["fp32"])
+    quantize.to_fp16(paths["fp32"], paths["fp16"])
+    quantize.to_int8_dynamic(paths["fp32"], paths["int8 dynamic"])
+    quantize.to_int8_static(paths["fp32"], paths["int8 static"], pictures(16))
+    models = {way: OnnxClassifier(path, cpu_only=True) for way, path in paths.items()}
+    picture = next(pictures(1))
+    times: dict[str, list[float]] = {way: [] for way in models}
+    for number in range(rounds + 5):
+        for way, model in models.items():
+            spent = model.predict([picture])[0].milliseconds
+            if number >= 5:
+                times[way].append(spent)
+    rows = {}
+    for way, spent in times.items():
+        ratios = [mine / full for mine, full in zip(spent, times["fp32"], strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        rows[way] = {
+            "megabytes": paths[way].stat().st_size / 1e6,
+            "milliseconds": statistics.median(spent),
+            "ratio": statistics.median(ratios),
+            "quarter": low,
+            "three_quarters": high,
+        }
+    return rows
+
+
+def table(results: dict[str, Any]) -> str:
+    lines = ["| model | precision | MB | ms | of fp32's time (median; middle half) |", "| --- | --- | --- | --- | --- |"]
+    for name, rows in results.items():
+        for way, row in rows.items():
+            spread = f"{row['ratio']:.2f} ({row['quarter']:.2f} to {row['three_quarters']:.2f})"
+            lines.append(f"| {name} | {way} | {row['megabytes']:.1f} | {row['milliseconds']:.1f} | {spread} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["builtin", "ViT-B-32"])
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    torch.manual_seed(1)
+    with tempfile.TemporaryDirectory() as folder:
+        results = {name: measure(name, Path(folder), args.rounds) for name in args.models}
+    if args.out:
+        args.out.write_text(json.dumps(results, indent=1))
+    print(table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
