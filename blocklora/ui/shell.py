@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from blocklora.services.studio import Studio
 
 TICK_SECONDS = 1.5
+# Gradio ends the page's event stream when nothing is pending. A tick that is sent in that very moment is answered, but nobody listens,
+# and while it counts as pending no other tick is sent: the page would stand still until someone pressed something. Each beat is sent
+# whatever is pending; it opens a new stream, on which the lost answer comes too.
+BEAT_SECONDS = 4
 TAB_MODULES = ("images_tab", "train_tab", "results_tab", "predict_tab", "export_tab")
 
 # Which project and tab the page was on, from its address (so that two pages may differ), else the project that was open last.
@@ -38,7 +42,7 @@ def build(studio: Studio, downloads: Downloads, local: bool = True) -> gr.Blocks
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, 6 * 3600)) as blocks:
         project = gr.Textbox("", visible="hidden", elem_id="open-project", show_label=False)
         tab_key = gr.Textbox("", visible="hidden", elem_id="open-tab", show_label=False)
-        timer = gr.Timer(TICK_SECONDS)
+        timer, beat = gr.Timer(TICK_SECONDS), gr.Timer(BEAT_SECONDS)
         notice = forms.stage("notice")
         with gr.Column(elem_id="side", min_width=0):
             gr.HTML(brand(local), elem_id="brand", apply_default_css=False)
@@ -80,6 +84,7 @@ def build(studio: Studio, downloads: Downloads, local: bool = True) -> gr.Blocks
         reads = [component for refresh in ticking for component in refresh.reads]
         moved = [pill_html, *(component for refresh in ticking for component in refresh.moves)]
         ctx.on(timer.tick, tick, inputs=reads, outputs=moved, trigger_mode="once")
+        ctx.on(beat.tick, lambda values: {}, trigger_mode="multiple")
         for (refresh, item), tab in zip(built, known, strict=True):
             handler = refresher(ctx, refresh)
             ctx.on(project.change, handler, outputs=refresh.outputs)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import tour
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from studio_window import CAMERA, NARROW, ROOT, SAMPLE, Server, serving
 
 sys.path.insert(0, str(ROOT / "tests" / "ui"))
@@ -208,6 +208,28 @@ def test_one_picture_many_pictures_and_a_wrong_answer(
     assert {row["label"] for row in rows[:60]} <= {"apple", "Birne äöü", "'=cmd()"}
     page.reload()
     expect(save).to_be_visible()
+
+
+def test_a_page_goes_on_after_an_answer_got_lost(bench: Bench, window: Server, open_page: OpenPage) -> None:
+    """Gradio may close the page's event stream while a tick is on its way; here that is done on purpose."""
+    run = new_run(bench, "20260101-000000-quick")
+    train_some(run, steps=60)
+    page = open_tab(open_page, window, "train")
+    expect(tour.run_card(page)).to_contain_text("step 60 of 200")
+    lost: list[str] = []
+
+    def lose_one(route: Route) -> None:
+        if lost:
+            route.continue_()
+            return
+        lost.append(route.request.url)
+        route.fulfill(status=200, content_type="text/event-stream", body='data: {"msg": "close_stream"}\n\n')
+
+    with page.expect_request("**/queue/data**"):
+        page.route("**/queue/data**", lose_one)
+    run.writer()(said.Step(80, 200, 0.5, 1e-3, 50.0, 30.0))
+    expect(tour.run_card(page)).to_contain_text("step 80 of 200")
+    assert lost
 
 
 def test_pictures_are_dropped_and_pasted(bench: Bench, window: Server, open_page: OpenPage, model: Path) -> None:
