@@ -69,17 +69,26 @@ def write_run(
     parts = Split(tuple(i for i in range(len(dataset.items)) if i not in held), held, groups=0, grouped=0, divided=0)
     config = config or AdapterConfig()
     run = make_run(root / "run", home, dataset, parts, RunRequest(backbone_name, TrainingConfig(device="cpu"), config))
-    backbone = load_backbone(backbone_name, home)
+    write_adapter(run, config, strength)
+    held_out = {"n": 6, "correct": 4, "top1": 4 / 6, "interval": [0.3, 0.9], "images": [{"path": "/private/secret.jpg"}]}
+    write_json(run.result_path, {"held_out": held_out, "zero_shot": {"n": 6, "correct": 2, "top1": 1 / 3}})
+    return run
+
+
+def write_adapter(run: RunFolder, config: AdapterConfig, strength: float = 0.3) -> None:
+    """The run's adapter file, as if trained with `config`."""
+    spec, classes = run.spec(), sorted(CLASSES)
+    backbone = load_backbone(spec["backbone"], Path(spec["home"]))
     adapters = attach(backbone.model, config, seed=1)
     generator = torch.Generator().manual_seed(2)
     tensors = {k: v + strength * torch.randn(v.shape, generator=generator) for k, v in adapters.state_dict().items()}
     tensors["class_weights"] = F.normalize(torch.randn(len(CLASSES), backbone.embed_dim, generator=generator), dim=1)
     meta = AdapterMeta(
-        base_model=backbone_name,
+        base_model=spec["backbone"],
         weights_hash=backbone.weights_hash,
         adapter=to_dict(config),
-        classes=list(dataset.class_names),
-        class_ids=list(dataset.class_ids),
+        classes=classes,
+        class_ids=[f"id of {name}" for name in classes],
         templates=["a photo of a {}."],
         class_weights_mode="blend",
         preprocess=backbone.preprocess.to_dict(),
@@ -88,6 +97,3 @@ def write_run(
         versions={"blocklora": "0"},
     )
     save_adapter(run.adapter_path, tensors, meta)
-    held_out = {"n": 6, "correct": 4, "top1": 4 / 6, "interval": [0.3, 0.9], "images": [{"path": "/private/secret.jpg"}]}
-    write_json(run.result_path, {"held_out": held_out, "zero_shot": {"n": 6, "correct": 2, "top1": 1 / 3}})
-    return run
