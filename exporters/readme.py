@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from blocklora.clip.catalog import list_backbones
 from blocklora.jobs.spec import RunSpec
-from blocklora.lora.adapter_file import AdapterMeta
+
+if TYPE_CHECKING:
+    from blocklora.lora.adapter_file import AdapterMeta
 
 NAMED = 20
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&])")
