@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from exporters import class_weights_file
 from exporters.class_weights_file import ANSWERING, READING, class_weights_bytes
 from exporters.loading import Adapted, load_adapted
 from exporters.readme import about, licence_of
+from exporters.workplace import sweep
 from exporters.zip_file import README, Progress, new_zip
 
 
@@ -35,18 +35,18 @@ def write_checkpoint(run: RunFolder, target: Path, progress: Progress) -> None:
     loaded = load_adapted(run, spec)
     progress("Merging the adapters", 0.3)
     loaded.adapters.merge()
+    sweep(run.export_dir)
     with new_zip(target) as archive:
         archive.text(README, _readme(loaded, spec))
         archive.text(CONFIG_FILE, json.dumps(_config(loaded.backbone), indent=2) + "\n")
         archive.data(class_weights_file.FILE_NAME, class_weights_bytes(loaded.class_weights, loaded.meta))
         for path in _tokenizer_files(loaded.backbone, spec):
             archive.file(path.name, path)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
-            progress("Writing the weights", 0.4)
-            weights = Path(folder, WEIGHTS_FILE)
-            _save(loaded.backbone, weights)
-            progress("Packing", 0.7)
-            archive.file(WEIGHTS_FILE, weights)
+        progress("Writing the weights", 0.4)
+        weights = archive.folder / WEIGHTS_FILE
+        _save(loaded.backbone, weights)
+        progress("Packing", 0.7)
+        archive.file(WEIGHTS_FILE, weights)
 
 
 def _save(backbone: Backbone, path: Path) -> None:
@@ -88,7 +88,7 @@ def _readme(loaded: Adapted, spec: RunSpec) -> str:
     return f"""# A tuned CLIP, as an open_clip checkpoint
 
 {about(loaded.meta, licence_of(spec))}
-The adapters are merged into the weights of both towers, so this is a plain CLIP of the same size as before.
+The adapters are merged into the weights: this is the backbone itself, tuned, with no module and no number more than before.
 
 - `{CONFIG_FILE}`, `{WEIGHTS_FILE}`: the model (float32), as open_clip's `local-dir:` reads it.
 - `{class_weights_file.FILE_NAME}`: what turns its image features into classes.
@@ -111,6 +111,8 @@ with torch.no_grad():
     features = model.encode_image(preprocess(ImageOps.exif_transpose(Image.open("photo.jpg")))[None])
 {ANSWERING}
 ```
+
+`open_clip.get_tokenizer("local-dir:.")` is the tokenizer that goes with the text tower.
 {needed}
 open_clip resizes a picture before it cuts the square out, the studio cuts first: probabilities differ a little between the two, except
 where a picture already has the model's size.

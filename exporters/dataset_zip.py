@@ -19,6 +19,7 @@ from blocklora.projects.dataset import Dataset, Item
 from blocklora.projects.formats import HEAD, sniff
 from blocklora.services.tables import to_csv
 from exporters.file_names import file_name, folder_names
+from exporters.workplace import sweep
 from exporters.zip_file import README, Progress, ZipWriter, new_zip
 
 TRAIN, HELD_OUT = "train", "held-out"
@@ -63,6 +64,7 @@ def write_dataset_zip(run: RunFolder, target: Path, progress: Progress) -> None:
     pictures = _read(run)
     folders = folder_names(pictures.dataset.class_names)
     written = _Written()
+    sweep(run.export_dir)
     with new_zip(target) as archive:
         for number, (part, item) in enumerate(pictures):
             if number % max(1, pictures.total // STEPS) == 0:

@@ -24,12 +24,11 @@ from exporters.loading import load_run
 from exporters.metadata import ModelMetadata
 from exporters.onnx_export import export_onnx
 from exporters.predictor import OnnxClassifier
+from exporters.workplace import WORKPLACE, sweep, workplace
 
 GATE_PICTURES = 100
 TIMED_RUNS, UNTIMED_RUNS = 15, 3
 FIGURES = ("n", "correct", "top1", "interval")
-STALE_SECONDS = 24 * 3600.0
-WORKPLACE = ".export-"
 
 Progress = Callable[[str, float], None]
 
@@ -74,9 +73,9 @@ def make_export(run: RunFolder, progress: Progress) -> dict[str, Any]:
     progress("Asking the trained model", 0.15)
     expected = parity.reference(loaded.classifier.ask, pictures)
     loaded.adapters.merge()
-    _sweep(run.path)
-    with tempfile.TemporaryDirectory(dir=run.path, prefix=WORKPLACE) as folder:
-        made = Path(folder) / "model.onnx"
+    sweep(run.path)
+    with workplace(run.path) as folder:
+        made = folder / "model.onnx"
         progress("Writing the ONNX file", 0.35)
         export_onnx(loaded.classifier, metadata_of(loaded.meta, run.result() or {}), made)
         progress("Checking it against the trained model", 0.65)
@@ -159,10 +158,3 @@ def _copy(source: Path, target: Path) -> None:
             publish(copied, target)
     except OSError as error:
         raise ExportError(f"{target} cannot be written: {error.strerror or error}.", "Choose another place.") from error
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed exports left behind."""
-    for left in folder.glob(WORKPLACE + "*"):
-        if time.time() - left.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)

@@ -28,6 +28,7 @@ from exporters import class_weights_file
 from exporters.class_weights_file import ANSWERING, READING, class_weights_bytes
 from exporters.loading import read_adapter
 from exporters.readme import about, base_name, licence_of, plain
+from exporters.workplace import sweep
 from exporters.zip_file import README, Progress, new_zip
 
 CONFIG_FILE, TENSORS_FILE = "adapter_config.json", "adapter_model.safetensors"
@@ -70,6 +71,7 @@ def write_plain_lora(run: RunFolder, target: Path, progress: Progress) -> None:
     progress("Writing the LoRA", 0.6)
     loras = {peft_name(name): lora for name, lora in sorted(as_plain_lora(tensors, meta.config).items(), key=_place)}
     twin = twin_name(spec.backbone, meta.weights_hash)
+    sweep(run.export_dir)
     with new_zip(target) as archive:
         archive.text(README, _readme(meta, licence_of(spec), twin))
         archive.text(CONFIG_FILE, _json(_peft_config(loras, meta.config, twin)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from blocklora.errors import ExportError
 from blocklora.files import CHUNK, publish
+from exporters.workplace import workplace
 
 README = "README.md"
 # Every member carries the same date: the same run gives the same bytes, and no clock of anybody's camera travels along unasked.
@@ -21,10 +21,14 @@ Progress = Callable[[str, float], None]
 
 
 class ZipWriter:
-    """Members of a zip that is being written: texts are packed; files are copied as they are, since pictures and weights do not pack."""
+    """Members of a zip that is being written: texts are packed; files are copied as they are, since pictures and weights do not pack.
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
+    `folder` is for files that are made only to be copied into the zip.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, folder: Path) -> None:
         self._archive = archive
+        self.folder = folder
 
     def text(self, name: str, text: str) -> None:
         """A text file, UTF-8."""
@@ -49,18 +53,15 @@ def new_zip(target: Path) -> Iterator[ZipWriter]:
     Raises:
         ExportError: the folder cannot be written to, or the disk is full.
     """
-    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-            yield ZipWriter(archive)
-        publish(temporary, target)
+        with workplace(target.parent) as folder:
+            made = folder / target.name
+            with made.open("xb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+                yield ZipWriter(archive, folder)
+            publish(made, target)
     except OSError as error:
         raise ExportError(f"{target} cannot be written: {error.strerror or error}.", "Check the disk, or choose another place.") from error
-    finally:
-        # Where the folder itself is no folder, there is nothing to remove, and asking for it fails once more.
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
 
 
 def _member(name: str) -> zipfile.ZipInfo:

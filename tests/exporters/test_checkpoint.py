@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,22 @@ def test_nothing_is_left_where_it_cannot_be_written(run: RunFolder, tmp_path: Pa
         write_checkpoint(run, tmp_path / "checkpoint.zip", quiet)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.zip", "file"]
     assert (tmp_path / "checkpoint.zip").read_bytes() == b"of before"
+
+
+def test_what_a_killed_export_left_in_the_run_goes_and_a_persons_folder_is_left_alone(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    long_ago = time.time() - 10 * 24 * 3600
+    for folder in (run.export_dir / ".export-killed", tmp_path / "out" / ".export-mine"):
+        folder.mkdir(parents=True)
+        os.utime(folder, (long_ago, long_ago))
+    write_checkpoint(run, tmp_path / "out" / "checkpoint.zip", quiet)
+    assert not (run.export_dir / ".export-killed").exists() and (tmp_path / "out" / ".export-mine").exists()
+
+
+def test_checkpoint_is_a_backbone_of_this_program_too(run: RunFolder, tmp_path: Path) -> None:
+    folder = unzipped(run, tmp_path)
+    backbone = load_backbone(str(folder), tmp_path)
+    assert backbone.preprocess == load_backbone("tiny", Path(run.spec()["home"])).preprocess
 
 
 def test_progress_moves_forward_and_ends_below_one(run: RunFolder, tmp_path: Path) -> None:
