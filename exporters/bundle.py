@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
-import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ from PIL import Image
 
 from blocklora.clip.catalog import BackboneInfo, find, folder_of
 from blocklora.errors import ExportError
-from blocklora.files import publish, read_json, sha256_file
+from blocklora.files import read_json, sha256_file
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.jobs.spec import RunSpec
 from blocklora.training.setup import Data
@@ -24,10 +21,9 @@ from exporters.model_card import Facts, model_card
 from exporters.pipeline import gate_pictures
 from exporters.predictor import OnnxClassifier, Prediction
 from exporters.web_runtime import packages_folder, web_runtime
+from exporters.zip_file import README, Progress, new_zip
 
 SOURCES = Path(__file__).resolve().parents[1] / "assets" / "bundle"
-STAMP = (1980, 1, 1, 0, 0, 0)  # the same run gives the same bytes
-STORED = {".onnx", ".png"}  # do not get smaller
 TEST_IMAGE, TEST_SIDE = "test-image.png", 512
 TOLERANCE = 1e-3
 FILES = (
@@ -40,8 +36,6 @@ FILES = (
     ("parity.json", "how far the file is from the model that was trained, picture by picture of the worst"),
     ("base-model/", "what is said of the model that this one was made from"),
 )
-
-Progress = Callable[[str, float], None]
 
 
 def write_bundle(run: RunFolder, target: Path, progress: Progress) -> str:
@@ -66,26 +60,22 @@ def write_bundle(run: RunFolder, target: Path, progress: Progress) -> str:
     picture, shown = _test_picture(data, model)
     expected = _expected(run, model, shown)
     progress("Writing the zip", 0.7)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".bundle-") as folder:
-        made = Path(folder) / target.name
-        with zipfile.ZipFile(made, "w") as archive:
-            _add(archive, "README.md", model_card(_facts(run, spec, model, data, missing)).encode())
-            _add(archive, "labels.json", json.dumps(model.labels, ensure_ascii=False, indent=1).encode())
-            _add(archive, "expected.json", json.dumps(expected, ensure_ascii=False, indent=1).encode())
-            _add(archive, TEST_IMAGE, picture)
-            _add(archive, "parity.json", (run.export_dir / "parity.json").read_bytes())
-            _add_file(archive, "model.onnx", run.onnx_path)
-            for path in sorted(SOURCES.rglob("*")):
-                name = path.relative_to(SOURCES).as_posix()
-                if path.is_file() and "__pycache__" not in name and (runtime or not name.startswith("web/")):
-                    _add_file(archive, name, path)
-            for name, path in runtime.items():
-                _add_file(archive, f"web/ort/{name}", path)
-            card = folder_of(spec.backbone, Path(spec.home)) / "README.md"
-            if card.is_file():
-                _add_file(archive, "base-model/README.md", card)
-        publish(made, target)
+    with new_zip(target) as archive:
+        archive.text(README, model_card(_facts(run, spec, model, data, missing)))
+        archive.text("labels.json", json.dumps(model.labels, ensure_ascii=False, indent=1))
+        archive.text("expected.json", json.dumps(expected, ensure_ascii=False, indent=1))
+        archive.data(TEST_IMAGE, picture)
+        archive.file("parity.json", run.export_dir / "parity.json", packed=True)
+        archive.file("model.onnx", run.onnx_path)
+        for path in sorted(SOURCES.rglob("*")):
+            name = path.relative_to(SOURCES).as_posix()
+            if path.is_file() and "__pycache__" not in name and (runtime or not name.startswith("web/")):
+                archive.file(name, path, packed=True)
+        for name, path in runtime.items():
+            archive.file(f"web/ort/{name}", path, packed=True)
+        card = folder_of(spec.backbone, Path(spec.home)) / README
+        if card.is_file():
+            archive.file(f"base-model/{README}", card, packed=True)
     return missing
 
 
@@ -121,7 +111,7 @@ def _facts(run: RunFolder, spec: RunSpec, model: OnnxClassifier, data: Data, mis
     for column, indices in enumerate((data.train, data.held_out)):
         for index in indices:
             counts[data.dataset.items[index].label][column] += 1
-    card = (folder_of(spec.backbone, home) / "README.md").is_file()
+    card = (folder_of(spec.backbone, home) / README).is_file()
     files = [row for row in FILES if (row[0] != "web/" or not missing) and (row[0] != "base-model/" or card)]
     return Facts(
         title=spec.project_name or "Picture classifier",
@@ -135,19 +125,3 @@ def _facts(run: RunFolder, spec: RunSpec, model: OnnxClassifier, data: Data, mis
         web_missing=missing,
     )
 
-
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    archive.writestr(_member(name), data)
-
-
-def _add_file(archive: zipfile.ZipFile, name: str, path: Path) -> None:
-    with path.open("rb") as source, archive.open(_member(name), "w", force_zip64=True) as sink:
-        while piece := source.read(1 << 20):
-            sink.write(piece)
-
-
-def _member(name: str) -> zipfile.ZipInfo:
-    member = zipfile.ZipInfo(name, STAMP)
-    member.compress_type = zipfile.ZIP_STORED if Path(name).suffix in STORED else zipfile.ZIP_DEFLATED
-    member.external_attr = 0o644 << 16
-    return member

@@ -16,10 +16,9 @@ from blocklora.jobs.run_folder import RunFolder
 from blocklora.services.exported import BUNDLE, CHECKPOINT, DATASET, FORMS, LABELS, LORA, MADE, VARIANTS
 from blocklora.training.setup import Data
 from exporters.pipeline import gate_pictures, published
+from exporters.zip_file import Progress
 
 VARIANT_PICTURES = 400
-
-Progress = Callable[[str, float], None]
 
 
 def make_form(run: RunFolder, form: str, progress: Progress) -> float:
@@ -75,9 +74,9 @@ def _lora(run: RunFolder, target: Path, progress: Progress) -> None:
 
 
 def _dataset(run: RunFolder, target: Path, progress: Progress) -> None:
-    from exporters.dataset_zip import write_dataset
+    from exporters.dataset_zip import write_dataset_zip
 
-    write_dataset(run, target, progress)
+    write_dataset_zip(run, target, progress)
 
 
 WRITERS: dict[str, Callable[[RunFolder, Path, Progress], str | None]] = {

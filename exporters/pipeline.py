@@ -6,48 +6,32 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
-from torch import nn
-
-from blocklora.clip.backbones import load_backbone
 from blocklora.errors import ExportError, ImageError
 from blocklora.files import publish, read_json, sha256_file, write_json
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.jobs.spec import RunSpec
-from blocklora.lora.adapter_file import CLASS_WEIGHTS, AdapterMeta, check_base, load_adapter
-from blocklora.lora.adapters import Adapters
-from blocklora.lora.attach import attach
+from blocklora.lora.adapter_file import AdapterMeta
 from blocklora.preprocess import Preprocess
 from blocklora.projects.decoding import decode_many
 from blocklora.training.setup import Data
 from exporters import parity
-from exporters.classifier import Classifier, build_classifier
 from exporters.labels import labels_now, named
+from exporters.loading import load_run
 from exporters.metadata import ModelMetadata
 from exporters.onnx_export import export_onnx
 from exporters.predictor import OnnxClassifier
+from exporters.workplace import WORKPLACE, sweep, workplace
 
 GATE_PICTURES = 100
 TIMED_RUNS, UNTIMED_RUNS = 15, 3
 FIGURES = ("n", "correct", "top1", "interval")
-STALE_SECONDS = 24 * 3600.0
-WORKPLACE = ".export-"
 
 Progress = Callable[[str, float], None]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A run's model with its adapters attached, and what the adapter file says."""
-
-    classifier: Classifier
-    adapters: Adapters
-    meta: AdapterMeta
 
 
 def export_run(run_dir: Path, out: Path | None = None, progress: Progress | None = None) -> dict[str, Any]:
@@ -90,9 +74,9 @@ def make_export(run: RunFolder, progress: Progress) -> dict[str, Any]:
     progress("Asking the trained model", 0.15)
     expected = parity.reference(loaded.classifier.ask, pictures)
     loaded.adapters.merge()
-    _sweep(run.path)
-    with tempfile.TemporaryDirectory(dir=run.path, prefix=WORKPLACE) as folder:
-        made = Path(folder) / "model.onnx"
+    sweep(run.path)
+    with workplace(run.path) as folder:
+        made = folder / "model.onnx"
         progress("Writing the ONNX file", 0.35)
         labels = labels_now(spec, loaded.meta.class_ids, loaded.meta.classes)
         export_onnx(loaded.classifier, metadata_of(loaded.meta, run.result() or {}).with_labels(labels), made)
@@ -120,32 +104,6 @@ def make_export(run: RunFolder, progress: Progress) -> dict[str, Any]:
     write_json(run.export_dir / "parity.json", {"passed": True, "source": source, "of": total, **checked.to_dict()})
     write_json(run.export_dir / "export.json", report)
     return report
-
-
-def load_run(run: RunFolder, spec: RunSpec) -> Loaded:
-    """The run's backbone with the trained adapters attached, as a classifier on the CPU in fp32.
-
-    Raises:
-        ExportError: the run has no adapter file yet, or one without class weights.
-        StudioError: the backbone is missing, or the adapter belongs to another one.
-    """
-    if not run.adapter_path.is_file():
-        raise ExportError("this run has no adapter file, so there is nothing to export.", "Let its training finish, or train again.")
-    tensors, meta = load_adapter(run.adapter_path)
-    if CLASS_WEIGHTS not in tensors:
-        raise ExportError("the run's adapter file holds no class weights.", "Train this run again.")
-    backbone = load_backbone(spec.backbone, Path(spec.home))
-    check_base(meta, backbone)
-    adapters = attach(backbone.model, meta.config)
-    adapters.load_state_dict({name: tensor for name, tensor in tensors.items() if name.endswith((".A", ".B"))})
-    classifier = build_classifier(
-        cast(nn.Module, backbone.model.visual),
-        tensors[CLASS_WEIGHTS],
-        Preprocess.from_dict(meta.preprocess),
-        meta.logit_scale,
-        meta.temperature,
-    )
-    return Loaded(classifier, adapters, meta)
 
 
 def gate_pictures(data: Data, limit: int = GATE_PICTURES) -> tuple[parity.Pictures, str, int]:
@@ -207,10 +165,3 @@ def copy_file(source: Path, target: Path) -> None:
             publish(copied, target)
     except OSError as error:
         raise ExportError(f"{target} cannot be written: {error.strerror or error}.", "Choose another place.") from error
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed exports left behind."""
-    for left in folder.glob(WORKPLACE + "*"):
-        if time.time() - left.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)

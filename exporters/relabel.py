@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ from blocklora.services.exported import FORMS, MADE, REPORT, VARIANTS
 from blocklora.training.setup import Data
 from exporters import parity, pipeline
 from exporters.labels import labels_now, named
+from exporters.loading import load_run
 from exporters.metadata import ModelMetadata
 from exporters.predictor import OnnxClassifier
-
-Progress = Callable[[str, float], None]
+from exporters.workplace import workplace
+from exporters.zip_file import Progress
 
 
 def relabel(run: RunFolder, progress: Progress, labels: Sequence[str] | None = None) -> dict[str, Any]:
@@ -42,15 +42,15 @@ def relabel(run: RunFolder, progress: Progress, labels: Sequence[str] | None = N
     if len(wanted) != len(record.labels) or len(set(wanted)) != len(wanted):
         found = f"{len(wanted)} names were given for {len(record.labels)} classes, or two are the same"
         raise ExportError(f"{found}.", "Give each class a name of its own.")
-    with tempfile.TemporaryDirectory(dir=run.path, prefix=pipeline.WORKPLACE) as folder:
-        made = Path(folder) / run.onnx_path.name
+    with workplace(run.path) as folder:
+        made = folder / run.onnx_path.name
         _rename(run.onnx_path, wanted, made)
         progress("Checking it against the trained model", 0.3)
         pictures, source, total = pipeline.gate_pictures(Data.read(run.dataset_path))
-        expected = parity.reference(pipeline.load_run(run, spec).classifier.ask, pictures)
+        expected = parity.reference(load_run(run, spec).classifier.ask, pictures)
         checked = parity.gate(OnnxClassifier(made).predict, expected, pictures)
         progress("Publishing it", 0.9)
-        variants = _rename_variants(run, wanted, Path(folder))
+        variants = _rename_variants(run, wanted, folder)
         report = {**report, "size": made.stat().st_size, "sha256": sha256_file(made), **named(wanted, record.class_ids)}
         report["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         publish(made, run.onnx_path)

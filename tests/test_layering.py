@@ -49,6 +49,7 @@ LIGHT = (
     "blocklora.clip.catalog",
     "exporters.predictor",
     "exporters.model_file",
+    "exporters.dataset_zip",
 )
 # onnxruntime is also kept out of the window's own rooms; the predictor is what owns it.
 NO_RUNTIME = ("app", "blocklora.__main__", "blocklora.cli", "blocklora.ui", "blocklora.services", "blocklora.projects", "blocklora.jobs")

@@ -29,7 +29,8 @@ class BackboneInfo:
 
     `size_mb` is the size of its weights file in megabytes; `resolution` the side of its input in pixels; `zero_shot` a published
     figure in words. `model` and `tag` are open_clip's names for known ones; `repository` and `revision` say where the files lie on the
-    Hugging Face hub, `sha256` what the weights are ('' where only the hub states it).
+    Hugging Face hub, `sha256` what the weights are ('' where only the hub states it); `twin` is where the same weights lie there for
+    the transformers library ('' where they do not).
     """
 
     name: str
@@ -46,6 +47,7 @@ class BackboneInfo:
     repository: str = ""
     revision: str = ""
     sha256: str = ""
+    twin: str = ""
     where: str = CAN_BE_DOWNLOADED
 
 
@@ -65,6 +67,7 @@ KNOWN: tuple[BackboneInfo, ...] = (
         repository="laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
         revision="f0e2ffa09cbadab3db6a261ec1ec56407ce42912",
         sha256="3c00043509d2e3f35ec62bd85a643a393883dcda624d8208d034cc390c708297",
+        twin="laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
     ),
     BackboneInfo(
         name="ViT-B-16",
@@ -80,6 +83,7 @@ KNOWN: tuple[BackboneInfo, ...] = (
         repository="timm/vit_base_patch16_clip_224.openai",
         revision="977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
         sha256="4b8699299b1e8997753c64b052ba32031449d5d853f55a039148560ee02b820f",
+        twin="openai/clip-vit-base-patch16",
     ),
     BackboneInfo(
         name="MobileCLIP2-S0",
@@ -123,6 +127,7 @@ KNOWN: tuple[BackboneInfo, ...] = (
         tag="openai",
         repository="timm/vit_large_patch14_clip_224.openai",
         revision="18d0535469bb561bf468d76c1d73aa35156c922b",
+        twin="openai/clip-vit-large-patch14",
     ),
 )
 

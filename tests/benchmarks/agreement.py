@@ -113,7 +113,7 @@ def by_file(run: RunFolder, paths: list[Path]) -> Answers:
 
 
 def by_torch(run: RunFolder, paths: list[Path]) -> Answers:
-    from exporters.pipeline import load_run
+    from exporters.loading import load_run
 
     classifier = load_run(run, RunSpec.from_dict(run.spec())).classifier
     return {str(p): str(x) if isinstance(x, ImageError) else classifier.ask(x).probabilities for p, x in decode_many(paths)}

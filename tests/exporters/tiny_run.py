@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,14 +32,14 @@ CLASSES = ("apple", "pear", "=plum")
 EACH = 4
 
 
-def write_backbone(home: Path) -> None:
+def write_backbone(home: Path, model_cfg: dict[str, Any] = TINY) -> None:
     folder = home / "backbones" / "tiny"
     folder.mkdir(parents=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        model = build_model(TINY)
+        model = build_model(model_cfg)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": {}}))
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg, "preprocess_cfg": {}}))
 
 
 def write_pictures(root: Path) -> Path:
@@ -53,26 +54,41 @@ def write_pictures(root: Path) -> Path:
     return root
 
 
-def write_run(root: Path) -> RunFolder:
-    """A run in `root`/run with adapters that change the model's answers by far more than the gate allows."""
+def write_run(
+    root: Path, config: AdapterConfig | None = None, model_cfg: dict[str, Any] = TINY, backbone_name: str = "tiny", strength: float = 0.3
+) -> RunFolder:
+    """A run in `root`/run with adapters that change the model's answers by far more than the gate allows.
+
+    `model_cfg` is what the backbone "tiny" is made of; another `backbone_name` must be there already.
+    """
     home = root / "home"
-    write_backbone(home)
+    if backbone_name == "tiny":
+        write_backbone(home, model_cfg)
     dataset, _ = read_class_folders(write_pictures(root / "pictures"))
     held = tuple(i for i, item in enumerate(dataset.items) if Path(item.path).stem in ("0", "1"))
     parts = Split(tuple(i for i in range(len(dataset.items)) if i not in held), held, groups=0, grouped=0, divided=0)
-    config = AdapterConfig()
-    run = make_run(root / "run", home, dataset, parts, RunRequest("tiny", TrainingConfig(device="cpu"), config))
-    backbone = load_backbone("tiny", home)
+    config = config or AdapterConfig()
+    run = make_run(root / "run", home, dataset, parts, RunRequest(backbone_name, TrainingConfig(device="cpu"), config))
+    write_adapter(run, config, strength)
+    held_out = {"n": 6, "correct": 4, "top1": 4 / 6, "interval": [0.3, 0.9], "images": [{"path": "/private/secret.jpg"}]}
+    write_json(run.result_path, {"held_out": held_out, "zero_shot": {"n": 6, "correct": 2, "top1": 1 / 3}})
+    return run
+
+
+def write_adapter(run: RunFolder, config: AdapterConfig, strength: float = 0.3) -> None:
+    """The run's adapter file, as if trained with `config`."""
+    spec, classes = run.spec(), sorted(CLASSES)
+    backbone = load_backbone(spec["backbone"], Path(spec["home"]))
     adapters = attach(backbone.model, config, seed=1)
     generator = torch.Generator().manual_seed(2)
-    tensors = {k: v + 0.3 * torch.randn(v.shape, generator=generator) for k, v in adapters.state_dict().items()}
-    tensors["class_weights"] = F.normalize(torch.randn(len(CLASSES), 32, generator=generator), dim=1)
+    tensors = {k: v + strength * torch.randn(v.shape, generator=generator) for k, v in adapters.state_dict().items()}
+    tensors["class_weights"] = F.normalize(torch.randn(len(CLASSES), backbone.embed_dim, generator=generator), dim=1)
     meta = AdapterMeta(
-        base_model="tiny",
+        base_model=spec["backbone"],
         weights_hash=backbone.weights_hash,
         adapter=to_dict(config),
-        classes=list(dataset.class_names),
-        class_ids=list(dataset.class_ids),
+        classes=classes,
+        class_ids=[f"id of {name}" for name in classes],
         templates=["a photo of a {}."],
         class_weights_mode="blend",
         preprocess=backbone.preprocess.to_dict(),
@@ -81,6 +97,3 @@ def write_run(root: Path) -> RunFolder:
         versions={"blocklora": "0"},
     )
     save_adapter(run.adapter_path, tensors, meta)
-    held_out = {"n": 6, "correct": 4, "top1": 4 / 6, "interval": [0.3, 0.9], "images": [{"path": "/private/secret.jpg"}]}
-    write_json(run.result_path, {"held_out": held_out, "zero_shot": {"n": 6, "correct": 2, "top1": 1 / 3}})
-    return run
