@@ -142,7 +142,9 @@ def by_program(python: Path, folder: Path, labels: list[str], paths: list[Path])
         for line in done.stdout.splitlines():
             path, _, words = line.rpartition(": ")
             pairs = [entry.rsplit(" ", 1) for entry in words.split("%, ")]
-            found[path] = _spread([(label, float(share.rstrip("%")) / 100) for label, share in pairs], labels)
+            # Two labels may be printed with the same percentage: the order in which they are printed is the answer.
+            ranked = [(label, float(share.rstrip("%")) / 100 - 1e-9 * rank) for rank, (label, share) in enumerate(pairs)]
+            found[path] = _spread(ranked, labels)
         for line in done.stderr.splitlines():
             path, _, reason = line.partition(": not read")
             found.setdefault(path, reason)
