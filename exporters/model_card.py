@@ -104,11 +104,12 @@ def _accuracy(facts: Facts) -> str:
     if not section:
         return "## How good\n\nNo picture was kept aside, so nothing was measured on pictures it was not trained on."
     low, high = section["interval"]
+    since = " Afterwards it was trained anew on all pictures, these included." if section.get("since_trained_on") else ""
     lines = [
         "## How good",
         "",
         f"Right on **{section['correct']} of {section['n']} {_which(facts.result)}** that it was not trained on: "
-        f"{percent(section['top1'])}, 95 % interval {percent(low)} to {percent(high)} (Wilson).",
+        f"{percent(section['top1'])}, 95 % interval {percent(low)} to {percent(high)} (Wilson).{since}",
         "",
         "| | right | of | |",
         "| --- | --- | --- | --- |",

@@ -262,7 +262,8 @@ def port() -> int:
 
 def compare(expected: Answers, found: Answers) -> dict[str, Any]:
     """How one way agrees with the file: pictures, other first answers, largest difference, refusals by one side alone."""
-    off, others, refused_alone, n = [], [], [], 0
+    off: dict[str, float] = {}
+    others, refused_alone, n = [], [], 0
     for path, wanted in expected.items():
         given = found.get(path, "no answer")
         if isinstance(wanted, str) or isinstance(given, str):
@@ -273,12 +274,13 @@ def compare(expected: Answers, found: Answers) -> dict[str, Any]:
         if int(np.nanargmax(given)) != int(wanted.argmax()):
             lead = float(np.sort(wanted)[-1] - np.sort(wanted)[-2])
             others.append([path, lead])
-        off.append(float(np.nanmax(np.abs(given - wanted))))
+        off[path] = float(np.nanmax(np.abs(given - wanted)))
     return {
         "pictures": n,
         "other_top1": others,
-        "largest": max(off, default=0.0),
-        "p99": float(np.quantile(off, 0.99)) if off else 0.0,
+        "largest": max(off.values(), default=0.0),
+        "worst": sorted(((round(value, 7), Path(path).name) for path, value in off.items()), reverse=True)[:5],
+        "p99": float(np.quantile([*off.values()], 0.99)) if off else 0.0,
         "refused_by_one": refused_alone,
     }
 
