@@ -129,7 +129,7 @@ def closed(local: bool) -> str:
     """The quiet way in."""
     buttons = html.local_button("Open an ONNX file…", "predict-open", kind="quiet", icon_name="package")
     if local:
-        buttons += html.local_button("by its path…", "predict-open-path", kind="quiet")
+        buttons += html.local_button("By its path…", "predict-open-path", kind="quiet")
     return f'<div class="file-door"><div class="ways">{buttons}</div></div>'
 
 
@@ -143,7 +143,7 @@ def opened(file: OpenedFile, local: bool, has_project: bool) -> str:
     """The file that answers: its labels, how good it was, when it was made, and the way back."""
     back = html.button("Back to the project's model" if has_project else "Put it away", "own-model", icon_name="undo-2")
     again = html.local_button("Open another…", "predict-open", kind="quiet")
-    again += html.local_button("by its path…", "predict-open-path", kind="quiet") if local else ""
+    again += html.local_button("By its path…", "predict-open-path", kind="quiet") if local else ""
     rows = "".join(f"<dt>{html.escape(key)}</dt><dd>{value}</dd>" for key, value in _facts(file))
     head = f'<header>{html.icon("package", 20)}<h3 title="{html.escape(file.key)}">{html.escape(file.name)}</h3></header>'
     body = f'{head}<dl>{rows}</dl><div class="ways">{back}{again}</div>'
@@ -158,7 +158,8 @@ def _facts(file: OpenedFile) -> list[tuple[str, str]]:
     good = f"right on {file.correct:,} of {file.n:,} images it never saw" if file.n else "not stated"
     facts.append(("Accuracy", html.escape(f"{good}, as the file says" if file.n else good)))
     facts.append(("Made", html.escape(moment(file.created))))
-    kind = " · ".join(part for part in (megabytes(file.size), file.precision, file.base_model) if part)
+    size = megabytes(file.size) if file.size >= 10**7 else f"{file.size / 1e6:.1f} MB"
+    kind = " · ".join(part for part in (size, file.precision, file.base_model) if part)
     return [*facts, ("Model", html.escape(kind))]
 
 

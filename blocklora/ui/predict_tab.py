@@ -63,7 +63,11 @@ class PredictTab:
     def show(self, project: Project | None) -> Update:
         """The tab as it first opens."""
         if project is None and self._answering(None) is None:
-            return {self.frame: needs_project("Prediction uses the model of a project.", "scan"), self.one: "", self.many: ""}
+            return {
+                self.frame: needs_project("Prediction uses the model of a project, or an ONNX file that this studio exported.", "scan"),
+                self.one: "",
+                self.many: "",
+            }
         missing = self._missing(project)
         answer = "" if missing else self._last(project)
         return {self.frame: missing or self._frame(project), self.one: answer, self.many: self._table(project)}
