@@ -29,7 +29,8 @@ def run_apart(module: str, arguments: Sequence[str], memory: int, seconds: float
     """`python -m module MEMORY arguments...`, ended after `seconds` or when it has more than `memory` bytes; it confines itself, too."""
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(part for part in (str(PROJECT_ROOT), environment.get("PYTHONPATH")) if part)
-    environment["PYTHONSAFEPATH"] = "1"  # nothing is imported from a current folder
+    # Nothing is imported from a current folder; one thread for NumPy, since each takes address space.
+    environment |= {"PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(
         [sys.executable, "-m", module, str(memory), *arguments],
         stdin=subprocess.DEVNULL,

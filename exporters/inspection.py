@@ -23,7 +23,7 @@ from blocklora.projects.names import plain
 from exporters.apart import megabytes
 from exporters.graph_rules import INPUT, MAX_NODES, check_flow, check_front, check_operators
 from exporters.metadata import FOREIGN, ModelMetadata
-from exporters.model_file import ModelFileInfo, size_of
+from exporters.model_file import MAX_WORDS, ModelFileInfo, size_of
 
 OPSETS = (20,)  # of exporters.onnx_export; an older or newer one has other rules
 IR_VERSIONS = range(8, 14)
@@ -50,8 +50,15 @@ def inspect_model(path: Path) -> ModelFileInfo:
     """What the file is, when it is sound.
 
     Raises:
-        ModelFileError: the first reason found not to open it.
+        ModelFileError: the first reason found not to open it, in words that may be shown whatever the file put into them.
     """
+    try:
+        return _inspect(path)
+    except ModelFileError as error:
+        raise ModelFileError(plain(error.message, MAX_WORDS), error.advice) from error
+
+
+def _inspect(path: Path) -> ModelFileInfo:
     size, name = size_of(path), plain(path.name)
     try:
         model = onnx.load_model(path, load_external_data=False)
@@ -97,7 +104,7 @@ def _check_preprocess(name: str, preprocess: Preprocess) -> None:
     if not 1 <= preprocess.size <= MAX_SIDE or not sound:
         found = f"pictures of {preprocess.size:,} pixels"
         raise ModelFileError(
-            f"{name} wants {found}, normalised by {numbers}; allowed: 1 to {MAX_SIDE:,} pixels, three numbers each.", FOREIGN
+            f"{name} wants {found}, normalised by {numbers[:6]}; allowed: 1 to {MAX_SIDE:,} pixels, three numbers each.", FOREIGN
         )
 
 
@@ -108,7 +115,7 @@ def _check_versions(name: str, model: onnx.ModelProto) -> None:
         raise ModelFileError(f"{name} uses operators of the unknown domain {plain(', '.join(unknown), 200)}.", FOREIGN)
     versions = [entry.version for entry in model.opset_import]
     if len(versions) != 1 or versions[0] not in OPSETS or model.ir_version not in IR_VERSIONS:
-        found = f"operator set {versions} in format {model.ir_version}"
+        found = f"operator set {versions[:4]} in format {model.ir_version}"
         allowed = f"{OPSETS[0]} in format {IR_VERSIONS.start} to {IR_VERSIONS.stop - 1}"
         raise ModelFileError(f"{name} names {found}; allowed: {allowed}.", FOREIGN)
     graph = model.graph

@@ -23,6 +23,7 @@ MAX_BYTES = 2**31 - 1  # a single ONNX file cannot be larger
 SECONDS = 120  # to read a file of that size on a slow disk
 RUN_SECONDS = 180  # to load it and answer for the first time
 READ_MEMORY, RUN_MEMORY = 2**30, 2**31  # beside a few times the file's own size
+MAX_WORDS = 600  # characters of a reason
 ADVICE = "Use a file as this studio exported it."
 
 
@@ -57,7 +58,7 @@ def check_model_file(path: Path) -> ModelFileInfo:
         raise ModelFileError(answer["error"], answer["advice"])
     if "info" not in answer:
         reason = ended.trouble or "its reader said nothing"
-        raise ModelFileError(f"{name} could not be read: {reason}.", "It may be damaged. Export or copy it again.")
+        raise ModelFileError(plain(f"{name} could not be read: {reason}.", MAX_WORDS), "It may be damaged. Export or copy it again.")
     return ModelFileInfo(**answer["info"])
 
 
@@ -79,7 +80,7 @@ def try_model_file(path: Path, info: ModelFileInfo, batches: Sequence[int]) -> t
         return tuple(answered)
     reason = next((str(answer["error"]) for answer in said if "error" in answer), "") or ended.trouble or "it said nothing"
     limits = f"Allowed for a first picture: {megabytes(memory)} of memory and {RUN_SECONDS} seconds."
-    raise ModelFileError(f"{plain(path.name)} failed its first run: {reason}.", f"{limits} {ADVICE}")
+    raise ModelFileError(plain(f"{path.name} failed its first run: {reason}.", MAX_WORDS), f"{limits} {ADVICE}")
 
 
 def size_of(path: Path) -> int:

@@ -20,7 +20,7 @@ import onnxruntime as ort
 from blocklora.errors import ImageError, ModelFileError
 from blocklora.projects.decoding import decode_many, decode_rgb
 from blocklora.projects.names import plain
-from exporters.model_file import ADVICE, check_model_file, try_model_file
+from exporters.model_file import ADVICE, MAX_WORDS, check_model_file, try_model_file
 
 MAX_BATCH = 16
 TRIED = (1, 4, MAX_BATCH)  # pictures at once that a file from elsewhere is tried with, and then run with
@@ -73,7 +73,8 @@ class OnnxClassifier:
         try:
             self._session = make_session(self.path, self.threads, wanted)
         except Exception as error:  # onnxruntime raises its own classes, which share no base but Exception
-            raise ModelFileError(f"onnxruntime cannot load {self.path.name}: {str(error)[:300]}", "Export the run again.") from error
+            words = plain(f"onnxruntime cannot load {self.path.name}: {error}", MAX_WORDS)
+            raise ModelFileError(words, "Export the run again.") from error
         if _mark(self.path) != before:
             raise ModelFileError(f"{plain(self.path.name)} was changed while it was being checked.", "Open it again.")
         self._input = self._session.get_inputs()[0].name

@@ -130,7 +130,7 @@ def closed(local: bool) -> str:
     buttons = html.local_button("Open an ONNX file…", "predict-open", kind="quiet", icon_name="package")
     if local:
         buttons += html.local_button("By its path…", "predict-open-path", kind="quiet")
-    return f'<div class="file-door"><div class="ways">{buttons}</div></div>'
+    return f'<div class="file-door"><div class="file-ways">{buttons}</div></div>'
 
 
 def checking(name: str) -> str:
@@ -146,7 +146,7 @@ def opened(file: OpenedFile, local: bool, has_project: bool) -> str:
     again += html.local_button("By its path…", "predict-open-path", kind="quiet") if local else ""
     rows = "".join(f"<dt>{html.escape(key)}</dt><dd>{value}</dd>" for key, value in _facts(file))
     head = f'<header>{html.icon("package", 20)}<h3 title="{html.escape(file.key)}">{html.escape(file.name)}</h3></header>'
-    body = f'{head}<dl>{rows}</dl><div class="ways">{back}{again}</div>'
+    body = f'{head}<dl>{rows}</dl><div class="file-ways">{back}{again}</div>'
     return f'<section class="file-door card open" aria-label="The opened file">{body}</section>'
 
 

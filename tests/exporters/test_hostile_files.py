@@ -177,6 +177,10 @@ def wordy_setting(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Gelu", ["embedding"], ["more"], approximate="x" * 1_000_000))
 
 
+def many_operator_sets(model: onnx.ModelProto) -> None:
+    model.opset_import.extend([helper.make_opsetid("", 20)] * 100_000)
+
+
 def notes(model: onnx.ModelProto) -> None:
     model.graph.value_info.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [2**40]))
 
@@ -193,6 +197,12 @@ HOSTILE: list[tuple[Spoil, str]] = [
     (operator("Relu", body=numpy_helper.from_array(np.zeros(1, np.float32), "t")), "setting body"),
     (endless_setting, "setting perm"),
     (wordy_setting, "setting approximate"),
+    (prop("product", "\x1b[2J" + "x" * 1_000_000), "not exported by Block-LoRA Studio: its metadata name \ufffd"),
+    (prop("format_version", "9" * 1_000_000 + "\u202e"), "format version"),
+    (prop("temperature", json.dumps("\x1b\ud800" + "x" * 1_000_000)), "cannot be read"),
+    (prop("preprocess", json.dumps(SQUASH | {"mean": [0.5] * 1_000_000})), "normalised"),
+    (prop("preprocess", json.dumps(SQUASH | {"interpolation": "x" * 1_000_000})), "cannot be read"),
+    (many_operator_sets, "operator set"),
     (twice_the_same_key, "two metadata entries of one name"),
     (prop("ort_config", '{"session_options": {}}'), "entry 'ort_config'"),
     (prop("base_model", "x" * 2**24), "metadata of .* with 16 MB; allowed: 64 with 16 MB"),
@@ -241,7 +251,7 @@ def test_reading_finds_it(exported: Exported, tmp_path: Path, spoil: Spoil, reas
     with pytest.raises(ModelFileError, match=reason) as caught:
         inspect_model(spoilt(exported, tmp_path, spoil))
     assert caught.value.advice and len(caught.value.message) < 700
-    assert not set(caught.value.message) & set("\x1b\u202e\n")  # it may be printed on a terminal
+    assert not set(caught.value.message) & set("\x1b\u202e\n\ud800")  # it may be printed on a terminal
 
 
 def test_operators_that_can_grow_are_known_to_the_rules() -> None:
@@ -441,9 +451,19 @@ def test_good_file_is_tried_once_and_answers(exported: Exported) -> None:
 
 
 def test_labels_cannot_move_the_text_around_them(exported: Exported, tmp_path: Path) -> None:
-    path = spoilt(exported, tmp_path, labels(["a\x1b[2J\nb", "\u202egpj.tac", "<b>👩\u200d🌾</b>"]))
+    path = spoilt(
+        exported,
+        tmp_path,
+        labels(
+            [
+                "a\x1b[2J\nb\ud800",
+                "\u202egpj.tac",
+                "<b>👩\u200d🌾</b>",
+            ]
+        ),
+    )
     model = open_model(path)
-    assert model.labels == ["a\ufffd[2J\ufffdb", "\ufffdgpj.tac", "<b>👩\u200d🌾</b>"]
+    assert model.labels == ["a\ufffd[2J\ufffdb\ufffd", "\ufffdgpj.tac", "<b>👩\u200d🌾</b>"]
     assert model.predict([np.zeros((9, 9, 3), np.uint8)])[0].label in model.labels
 
 
