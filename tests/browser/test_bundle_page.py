@@ -175,3 +175,4 @@ def test_without_its_neighbours_it_says_what_is_missing(folder: Path, open_page:
     finally:
         server.shutdown()
         server.server_close()
+
