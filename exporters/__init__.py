@@ -19,14 +19,16 @@ PREVIEWER = "exporters.previewer"
 
 
 def open_model(path: Path) -> OnnxClassifier:
-    """The predictor of a published file; onnxruntime is imported with the first one.
+    """The predictor of an exported file, wherever it came from; onnxruntime is imported with the first one.
+
+    The file is inspected, then run for the first time, in other processes before this one loads it.
 
     Raises:
         ModelFileError: it is not a file that this product wrote, or not safe to open.
     """
     from exporters.predictor import OnnxClassifier
 
-    return OnnxClassifier(path)
+    return OnnxClassifier(path, tried_first=True)
 
 
 def open_preview(head: Path) -> PreviewModel:

@@ -2,7 +2,8 @@
 
 Written operator by operator: torch's exporter cannot trace a crop whose side is the smaller of two unknown sizes, and these
 fourteen nodes are easier to check than what it would make of them. The twin in torch is `blocklora.clip.pixels.to_model_input`;
-tests hold the two together. The filter is Pillow's (a = -0.5, antialiased), without Pillow's rounding to 8 bits.
+tests hold the two together. The filter is Pillow's (a = -0.5, antialiased), without Pillow's rounding to 8 bits. A file that is
+opened must have exactly these nodes (`exporters.graph_rules`): a change here needs a new format version, and this form kept for the old.
 """
 
 from __future__ import annotations

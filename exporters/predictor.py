@@ -19,9 +19,11 @@ import onnxruntime as ort
 
 from blocklora.errors import ImageError, ModelFileError
 from blocklora.projects.decoding import decode_many, decode_rgb
-from exporters.model_file import check_model_file
+from blocklora.projects.names import plain
+from exporters.model_file import ADVICE, MAX_WORDS, check_model_file, try_model_file
 
 MAX_BATCH = 16
+TRIED = (1, 4, MAX_BATCH)  # pictures at once that a file from elsewhere is tried with, and then run with
 BATCH_VALUES = 3 * 4_000_000  # bytes of pictures in one run: inside, they become floats and are copied a few times
 WAITING_VALUES = 3 * 16_000_000  # bytes of decoded pictures that may wait to run together
 PROVIDERS = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "CPUExecutionProvider")
@@ -50,27 +52,31 @@ class OnnxClassifier:
         path: the .onnx file; it is checked before a session is made of it.
         threads: threads of one run; None for one per core.
         cpu_only: leave accelerators out, for measuring.
+        tried_first: let the file answer in a process of its own before this one runs it; for every file that this program has not
+            just made itself.
 
     Raises:
         ModelFileError: the file is not one of ours, unsafe, or onnxruntime cannot load it.
     """
 
-    def __init__(self, path: Path, threads: int | None = None, cpu_only: bool = False) -> None:
+    def __init__(self, path: Path, threads: int | None = None, cpu_only: bool = False, tried_first: bool = False) -> None:
         self.path = Path(path)
+        before = _mark(self.path)
         self.info = check_model_file(self.path)
+        self.batches = try_model_file(self.path, self.info, TRIED) if tried_first else None
         self.record = self.info.metadata
-        self.labels = list(self.record.labels)
+        self.labels = [plain(label) for label in self.record.labels]
         self.preprocess = self.record.preprocess
         self.threads = threads if threads is not None else _cores()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
-        options.log_severity_level = 3
         available = ort.get_available_providers()
         wanted = ["CPUExecutionProvider"] if cpu_only else [name for name in PROVIDERS if name in available]
         try:
-            self._session = ort.InferenceSession(str(self.path), options, providers=wanted)
+            self._session = make_session(self.path, self.threads, wanted)
         except Exception as error:  # onnxruntime raises its own classes, which share no base but Exception
-            raise ModelFileError(f"onnxruntime cannot load {self.path.name}: {str(error)[:300]}", "Export the run again.") from error
+            words = plain(f"onnxruntime cannot load {self.path.name}: {error}", MAX_WORDS)
+            raise ModelFileError(words, "Export the run again.") from error
+        if _mark(self.path) != before:
+            raise ModelFileError(f"{plain(self.path.name)} was changed while it was being checked.", "Open it again.")
         self._input = self._session.get_inputs()[0].name
 
     @property
@@ -97,7 +103,7 @@ class OnnxClassifier:
                     f"picture {number + 1} is {image.dtype} of shape {image.shape}; needed: 8-bit (height, width, 3).", "Convert it to RGB."
                 )
         found: dict[int, Prediction] = {}
-        for group in _groups([image.shape for image in images]):
+        for group in _groups([image.shape for image in images], self.batches):
             batch = np.stack([images[i] for i in group])
             found |= dict(zip(group, self._run(batch, top), strict=True))
         return [found[i] for i in range(len(images))]
@@ -134,6 +140,8 @@ class OnnxClassifier:
         start = time.perf_counter()
         probabilities, embedding = self._session.run(["probabilities", "embedding"], {self._input: batch})
         each = (time.perf_counter() - start) * 1000 / len(batch)
+        if self.batches is not None and not np.isfinite(probabilities).all():  # one of our own is for the gate to judge
+            raise ModelFileError(f"{plain(self.path.name)} gives values that are no probabilities for this picture.", ADVICE)
         return [self._prediction(p, e, top, each) for p, e in zip(probabilities, embedding, strict=True)]
 
     def _prediction(self, probabilities: np.ndarray, embedding: np.ndarray, top: int, milliseconds: float) -> Prediction:
@@ -142,15 +150,40 @@ class OnnxClassifier:
         return Prediction(*ranked[0], ranked, probabilities, embedding, milliseconds)
 
 
-def _groups(shapes: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
-    """Positions of equal shapes together, in runs of at most `MAX_BATCH` pictures and `BATCH_VALUES` bytes, at least one picture."""
+def _groups(shapes: Sequence[tuple[int, ...]], allowed: Sequence[int] | None) -> Iterator[list[int]]:
+    """Positions of equal shapes together, in runs of at most `MAX_BATCH` pictures and `BATCH_VALUES` bytes, at least one picture.
+
+    Where `allowed` says which numbers of pictures may run together, runs have these and no others.
+    """
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for position, shape in enumerate(shapes):
         by_shape.setdefault(shape, []).append(position)
     for shape, positions in by_shape.items():
         most = max(1, min(MAX_BATCH, BATCH_VALUES // math.prod(shape)))
-        for start in range(0, len(positions), most):
-            yield positions[start : start + most]
+        start = 0
+        while start < len(positions):
+            room = min(most, len(positions) - start)
+            size = room if allowed is None else max(number for number in allowed if number <= room)
+            yield positions[start : start + size]
+            start += size
+
+
+def make_session(path: Path, threads: int, providers: Sequence[str]) -> ort.InferenceSession:
+    """A session of a checked file; read as ONNX whatever else it looks like, and never as onnxruntime's own format."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    return ort.InferenceSession(str(path), options, providers=list(providers))
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    """Another one for a file that was replaced or written to."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _cores() -> int:

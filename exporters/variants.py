@@ -23,7 +23,8 @@ from blocklora.errors import ExportError, ParityError
 from blocklora.files import publish, sha256_file, write_json
 from blocklora.jobs.run_folder import RunFolder
 from exporters import parity, quantize
-from exporters.model_file import PROJECT_ROOT, SECONDS
+from exporters.apart import PROJECT_ROOT
+from exporters.model_file import SECONDS
 from exporters.parity import Answer, ParityReport, Picture, Pictures, Reference, Tolerance
 from exporters.predictor import OnnxClassifier
 

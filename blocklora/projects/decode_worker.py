@@ -21,6 +21,7 @@ from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Image, JpegImag
 
 from blocklora.preprocess import to_rgb
 from blocklora.projects import wire
+from blocklora.projects.confine import confine
 from blocklora.projects.formats import HEAD, READABLE, sniff
 from blocklora.projects.limits import THUMB_LONG, THUMB_SHORT, VIEW_SIDE, words
 from blocklora.projects.near import perceptual_hash
@@ -161,17 +162,6 @@ def answer(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], byt
         truncated = "truncated" in str(error).lower()
         kind, reason = "corrupt", "damaged: part of the file is missing" if truncated else "damaged: it cannot be decoded"
     return {"ok": False, "kind": kind, "reason": reason}, b""
-
-
-def confine(memory_bytes: int) -> None:
-    """Give up what decoding does not need: more memory than said, writing files, core dumps."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limits; the time limit and the pixel cap remain
-        return
-    for name, value in (("RLIMIT_AS", memory_bytes), ("RLIMIT_FSIZE", 0), ("RLIMIT_CORE", 0)):
-        with contextlib.suppress(ValueError, OSError, AttributeError):
-            resource.setrlimit(getattr(resource, name), (value, value))
 
 
 def own_pipes() -> tuple[BinaryIO, BinaryIO]:

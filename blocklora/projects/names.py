@@ -8,6 +8,7 @@ import unicodedata
 from blocklora.errors import ProjectError
 
 NAME_LENGTH = 200
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # embeddings, overrides and isolates of direction
 _SPACES = re.compile(r"\s+")
 
 
@@ -47,6 +48,16 @@ def shown(name: str, length: int = 160) -> str:
     """A stranger's file name, fit to be shown: no control or direction-changing characters, not endless, its end kept."""
     safe = "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else "�" for c in name)
     return safe if len(safe) <= length else f"{safe[: length // 2]}…{safe[-length // 2 :]}"
+
+
+def plain(text: str, length: int = 1000) -> str:
+    """A stranger's words, fit for a line of a page, a terminal or a table: nothing in them moves, hides or turns the words around.
+
+    The marks that scripts and emoji are joined by stay, so whatever `clean_name` has made is left as it is, but for characters that
+    turn the direction of all that follows.
+    """
+    kept = "".join("\ufffd" if c in TURNING or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text[: length + 1])
+    return kept if len(kept) <= length else f"{kept[: length - 1]}…"
 
 
 def slug(name: str) -> str:

@@ -42,6 +42,7 @@ class Predictor(Protocol):
 
 
 PredictorFactory = Callable[[Path], Predictor]
+Key = tuple[str, int, int]  # a path, and what tells one file at it from another
 KEPT = 3
 
 
@@ -50,20 +51,31 @@ class Predictors:
 
     def __init__(self, factory: PredictorFactory) -> None:
         self._factory = factory
-        self._open: OrderedDict[tuple[str, int, int], Predictor] = OrderedDict()
+        self._open: OrderedDict[Key, Predictor] = OrderedDict()
+        self._opening: dict[Key, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def get(self, path: Path) -> Predictor:
-        """The predictor of a published file."""
+        """The predictor of a published file. Opening may take a while; files that are open already answer meanwhile."""
         found = path.stat()
         key = (str(path), found.st_mtime_ns, found.st_size)
         with self._lock:
-            if key not in self._open:
-                self._open[key] = self._factory(path)
-            self._open.move_to_end(key)
-            while len(self._open) > KEPT:
-                self._open.popitem(last=False)
-            return self._open[key]
+            opening = self._opening.setdefault(key, threading.Lock())
+        try:
+            with opening:
+                with self._lock:
+                    made = self._open.get(key)
+                if made is None:
+                    made = self._factory(path)
+                with self._lock:
+                    self._open[key] = made
+                    self._open.move_to_end(key)
+                    while len(self._open) > KEPT:
+                        self._open.popitem(last=False)
+                return made
+        finally:
+            with self._lock:
+                self._opening.pop(key, None)  # who waits still holds it, and finds what was made
 
 
 @dataclass(frozen=True)

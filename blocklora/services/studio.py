@@ -19,6 +19,7 @@ from blocklora.projects.library import Library
 from blocklora.projects.project import Project
 from blocklora.services.backbones import Backbones
 from blocklora.services.exported import FORMS, LABELS, exported
+from blocklora.services.opened import OpenedFile, OpenedFiles
 from blocklora.services.predicting import Predictor, PredictorFactory, Predictors
 from blocklora.services.previews import Head, Preview, Previews
 from blocklora.services.runs import (
@@ -48,12 +49,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Answering:
-    """A model that answers for a project: that of `run`, or the `preview`. `key` is another one for every other model."""
+    """A model that answers: that of a project's `run`, its `preview`, or an opened `file`. `key` is another one for every other model."""
 
     key: str
     open: Callable[[], Predictor]
     run: RunFolder | None = None
     preview: Head | None = None
+    file: OpenedFile | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Studio:
         self._exporter = exporter
         self._probed: set[tuple[str, str]] = set()
         self._predictors = Predictors(predictor)
+        self.opened = OpenedFiles(home, Predictors(predictor))
         self._previews = Previews(home, self._launcher, previewer)
         self._preview_models = Predictors(preview_model or predictor)
 
@@ -271,6 +274,10 @@ class Studio:
             return None
         path = preview.folder.head
         return Answering(f"preview-{preview.head.mark}", lambda: self._preview_models.get(path), preview=preview.head)
+
+    def answering_file(self, file: OpenedFile) -> Answering:
+        """An opened file, as what answers."""
+        return Answering(f"file-{file.key}", lambda: self.opened.predictor(file), file=file)
 
     def start_export(self, run: RunFolder) -> None:
         """Make the ONNX file of a finished run (again).

@@ -5,6 +5,9 @@ from gradio_client import Client, handle_file
 studio = Client("http://127.0.0.1:7860")
 studio.predict(image=handle_file("photo.jpg"), project="Sample", api_name="/predict")
 # {"label": "mug", "probability": 0.93, "top": [["mug", 0.93], ...], "milliseconds": 8.1, "provider": "CPUExecutionProvider", ...}
+
+A project's own model answers, whatever a person is trying out in the window, unless the call names a file that was opened there:
+studio.predict(image=handle_file("photo.jpg"), model="model.onnx", api_name="/predict").
 """
 
 from __future__ import annotations
@@ -22,27 +25,25 @@ from blocklora.ui.uploads import uploaded_file
 
 if TYPE_CHECKING:
     from blocklora.projects.project import Project
-    from blocklora.services.studio import Studio
+    from blocklora.services.studio import Answering, Studio
 
 DESCRIPTION = (
     "Label one picture with a project's published model, or before one is trained with its preview (run is then empty). "
     "image: an uploaded file (handle_file). project: its name or id; empty means the one worked on last. "
-    "Returns label, probability, top ([label, probability] pairs), milliseconds, provider, project, run."
+    "model: empty for the project's own, else a file opened on the Predict tab, by its name or the beginning of its SHA-256. "
+    "Returns label, probability, top ([label, probability] pairs), milliseconds, provider, project, run, model."
 )
 
 
 def endpoint(studio: Studio) -> Callable[[dict, str], dict]:
     """The call itself, over a studio."""
 
-    def predict(image: dict, project: str = "") -> dict:
+    def predict(image: dict, project: str = "", model: str = "") -> dict:
         try:
-            chosen = find_project(studio, project)
-            answering = studio.answering(chosen, TrainForm.kept(chosen).backbone)
-            if answering is None:
-                raise JobError(f"the project {chosen.name!r} has no finished training yet.", "Train it first.")
+            name, answering = find_model(studio, project, model)
             path = uploaded_file(str(image.get("path") or "") if isinstance(image, dict) else "")
-            model = answering.open()
-            found = model.predict([decode_rgb(path)])[0]
+            opened = answering.open()
+            found = opened.predict([decode_rgb(path)])[0]
         except StudioError as error:
             raise gr.Error(str(error), print_exception=False) from error
         return {
@@ -50,12 +51,28 @@ def endpoint(studio: Studio) -> Callable[[dict, str], dict]:
             "probability": round(float(found.probability), 6),
             "top": [[label, round(float(probability), 6)] for label, probability in found.top],
             "milliseconds": round(float(found.milliseconds), 2),
-            "provider": model.provider,
-            "project": chosen.name,
+            "provider": opened.provider,
+            "project": name,
             "run": answering.run.name if answering.run is not None else "",
+            "model": answering.file.name if answering.file is not None else "",
         }
 
     return predict
+
+
+def find_model(studio: Studio, project: str, model: str) -> tuple[str, Answering]:
+    """What answers a call, and the name of the project it answers for ('' for an opened file).
+
+    Raises:
+        StudioError: there is no such project or file, or the project has no model yet.
+    """
+    if model.strip():
+        return "", studio.answering_file(studio.opened.find(model))
+    chosen = find_project(studio, project)
+    answering = studio.answering(chosen, TrainForm.kept(chosen).backbone)
+    if answering is None:
+        raise JobError(f"the project {chosen.name!r} has no finished training yet.", "Train it first.")
+    return chosen.name, answering
 
 
 def find_project(studio: Studio, wanted: str) -> Project:

@@ -1,4 +1,6 @@
-"""The Predict tab: pictures in, answers out: by the published ONNX file of a run, or before there is one by the preview."""
+"""The Predict tab: pictures in, answers out: by the published ONNX file of a run, before there is one by the preview, or by a file that
+was opened here (see `predict_file`); with such a file, no project is needed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from blocklora.projects import intake
 from blocklora.projects.decoder import Refused
 from blocklora.projects.decoding import decode_rgb, shared_decoder
 from blocklora.services.batch import Batches, Task, is_zip
-from blocklora.ui import forms, html, predict_api, predict_view
+from blocklora.ui import forms, html, predict_api, predict_file, predict_view
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.predict_view import Answer
 from blocklora.ui.rail import draw as draw_rail
@@ -60,32 +62,39 @@ class PredictTab:
 
     def show(self, project: Project | None) -> Update:
         """The tab as it first opens."""
-        if project is None:
-            return {self.frame: needs_project("Prediction uses the model of a project.", "scan"), self.one: "", self.many: ""}
+        if project is None and self._answering(None) is None:
+            return {
+                self.frame: needs_project("Prediction uses the model of a project, or an ONNX file that this studio exported.", "scan"),
+                self.one: "",
+                self.many: "",
+            }
         missing = self._missing(project)
         answer = "" if missing else self._last(project)
         return {self.frame: missing or self._frame(project), self.one: answer, self.many: self._table(project)}
 
-    def _last(self, project: Project) -> str:
+    def _last(self, project: Project | None) -> str:
         """The last answer of the project's current model, so that another tab or a reload does not lose it."""
         model = self._answering(project)
-        known = self.answers.get(project.id, ("", ""))
+        known = self.answers.get(key_of(project), ("", ""))
         return known[1] if model is not None and known[0] == model.key else predict_view.empty_answer()
 
-    def _answering(self, project: Project) -> Answering | None:
-        return self.studio.answering(project, TrainForm.kept(project).backbone)
+    def _answering(self, project: Project | None) -> Answering | None:
+        file = self.studio.opened.chosen(key_of(project))
+        if file is not None:
+            return self.studio.answering_file(file)
+        return self.studio.answering(project, TrainForm.kept(project).backbone) if project is not None else None
 
     def tick(self, values: Update) -> Update:
         """What moves by itself: a table that grows, a model that is being exported."""
         try:
             project = self.ctx.maybe_project(values.get(self.ctx.project))
-            if project is None:
+            if project is None and self._answering(None) is None:
                 return {}
             return self._moved(project, str(values.get(self.frame) or ""))
         except StudioError:  # the project is gone; the sidebar says so
             return {}
 
-    def _moved(self, project: Project, shown: str) -> Update:
+    def _moved(self, project: Project | None, shown: str) -> Update:
         """What must be drawn again, given what the page shows where pictures come in: it may have been opened before there was a model."""
         missing = self._missing(project)
         drawn: Update = {}
@@ -95,12 +104,13 @@ class PredictTab:
             drawn = {self.frame: self._frame(project), self.one: self._last(project)}
         elif not missing and shown and (frame := self._frame(project)) != shown:  # a newer preview, or a run has taken its place
             drawn = {self.frame: frame}
-        return drawn | ({self.many: self._table(project)} if self.batches.latest(project.id) is not None else {})
+        return drawn | ({self.many: self._table(project)} if self.batches.latest(key_of(project)) is not None else {})
 
-    def _missing(self, project: Project) -> str:
+    def _missing(self, project: Project | None) -> str:
         """Why nothing can be predicted yet, with one button; '' where it can."""
         model = self._answering(project)
         if model is None:
+            assert project is not None  # without one, only a file brings anybody here
             return self._no_model(project)
         run = model.run
         if run is None or run.onnx_path.exists():
@@ -130,18 +140,20 @@ class PredictTab:
             way = html.tab_button("Go to Train", "train")
         return html.empty_state("No model yet", text, way, "scan")
 
-    def _frame(self, project: Project) -> str:
+    def _frame(self, project: Project | None) -> str:
         model = self._answering(project)
         assert model is not None
+        if model.file is not None or project is None:
+            return predict_view.frame(project.classes() if project is not None else (), predict_file.words(model))
         if model.run is not None:
             return predict_view.frame(project.classes(), f"Answered by the exported ONNX file. {model_words(model.run)}")
         assert model.preview is not None
         words = f"Answered by the preview, which needs no training: {preview_words(model.preview)} Train for a better one, and for a file."
         return predict_view.frame(project.classes(), words)
 
-    def _table(self, project: Project) -> str:
+    def _table(self, project: Project | None) -> str:
         """The table of the project's latest batch, at the page it was left at."""
-        batch = self.batches.latest(project.id)
+        batch = self.batches.latest(key_of(project))
         if batch is None:
             return ""
         download = self.ctx.downloads.offer(batch.csv, batch.csv.name) if batch.csv is not None else ""
@@ -151,17 +163,18 @@ class PredictTab:
 
     def pictures(self, act: Act, values: Update) -> Update:
         """Pictures came in: one gets its answer at once, many or a zip become a table."""
-        project = self.ctx.open_project(values)
+        project = self._project(values)
         model, files = self._model(project), uploaded_files(act.texts("files"))
         if not files:
             raise ImportRefused("No picture arrived.", "Choose it again.")
         if len(files) > 1 or is_zip(files[0].name):
-            name = model.run.name if model.run is not None else "preview"
-            task = Task([(path.name, path) for path in files], name, project.exports_dir)
-            self.batches.start(project.id, task, model.open, lambda: forget(files))
+            name = model.run.name if model.run is not None else model.key
+            folder = project.exports_dir if project is not None else self.studio.home / "exports"
+            task = Task([(path.name, path) for path in files], name, folder)
+            self.batches.start(key_of(project), task, model.open, lambda: forget(files))
             return {self.many: self._table(project)}
-        drawn = predict_view.answer(self._answer(model, files[0], files[0].name, str(files[0])))
-        self.answers[project.id] = model.key, drawn
+        drawn = predict_view.answer(self._answer(model, files[0], files[0].name, str(files[0])), teach=project is not None)
+        self.answers[key_of(project)] = model.key, drawn
         return {self.one: drawn}
 
     def _answer(self, answering: Answering, source: Path | bytes, name: str, file: str = "", number: int = 0) -> Answer:
@@ -172,7 +185,7 @@ class PredictTab:
 
     def frames(self, act: Act, values: Update) -> Update:
         """One frame of the camera. The page sends the next one only when this one is answered, so none ever wait."""
-        project = self.ctx.open_project(values)
+        project = self._project(values)
         data = act.data.get("data")
         if not isinstance(data, str) or len(data) > MAX_FRAME:
             raise ImageError("The camera's picture did not arrive.", "Switch the camera off and on.")
@@ -180,9 +193,19 @@ class PredictTab:
             source = base64.b64decode(data, validate=True)
         except binascii.Error as error:
             raise ImageError("The camera's picture is damaged.", "Switch the camera off and on.") from error
-        return {self.one: predict_view.answer(self._answer(self._model(project), source, "camera", number=act.number("number")))}
+        found = self._answer(self._model(project), source, "camera", number=act.number("number"))
+        return {self.one: predict_view.answer(found, teach=project is not None)}
 
-    def _model(self, project: Project) -> Answering:
+    def _project(self, values: Update) -> Project | None:
+        """The open project; None without one, where a file answers.
+
+        Raises:
+            ProjectError: there is neither.
+        """
+        project = self.ctx.maybe_project(values.get(self.ctx.project))
+        return project if project is not None or self._answering(None) is not None else self.ctx.open_project(values)
+
+    def _model(self, project: Project | None) -> Answering:
         model = self._answering(project)
         if model is None:
             raise ImportRefused("There is no model yet.", "Train first.")
@@ -228,14 +251,19 @@ class PredictTab:
 
     def lines(self, act: Act, values: Update) -> Update:
         """A press on the table: another page, or put it away."""
-        project = self.ctx.open_project(values)
+        project = self.ctx.maybe_project(values.get(self.ctx.project))
         if act.name == "forget":
-            self.batches.forget(project.id)
+            self.batches.forget(key_of(project))
             return {self.many: ""}
-        batch = self.batches.latest(project.id)
+        batch = self.batches.latest(key_of(project))
         if batch is not None:
             self.pages[batch.id] = act.number("page")
         return {self.many: self._table(project)}
+
+
+def key_of(project: Project | None) -> str:
+    """What a project's answers, table and opened file go by; '' where none is open."""
+    return project.id if project is not None else ""
 
 
 def model_words(run: RunFolder) -> str:
@@ -256,13 +284,23 @@ def build(ctx: Context) -> Refresh:
     """The tab's rooms and their events, and the call for programs."""
     with gr.Column(elem_id="predict-page", min_width=0):
         gr.HTML("", elem_id="predict-camera", apply_default_css=False)  # the page puts its video here; Python never draws over it
-        frame, one, many = forms.stage("predict"), forms.stage("predict-one"), forms.stage("predict-many")
+        frame, file = forms.stage("predict"), forms.stage("predict-file")
+        one, many = forms.stage("predict-one"), forms.stage("predict-many")
     tab = PredictTab(ctx, frame, one, many)
+    door = predict_file.FileDoor(ctx, file, tab.show)
     ctx.on_act(frame, tab.pictures, outputs=[one, many], trigger_mode="multiple")
+    ctx.on_act(file, door.answer, outputs=[file, frame, one, many], trigger_mode="multiple", concurrency_limit=2)
     ctx.on_act(one, tab.answer, outputs=[one, frame, ctx.rail], trigger_mode="multiple", concurrency_limit=2)
     ctx.on_act(many, tab.lines, outputs=[many], trigger_mode="multiple")
     predict_api.add(ctx.studio)
-    return Refresh(tab.show, [frame, one, many], tab.tick, moves=(frame, one, many), reads=(frame,))
+
+    def show(project: Project | None) -> Update:
+        return {**tab.show(project), **door.show(project)}
+
+    def tick(values: Update) -> Update:
+        return {**tab.tick(values), **door.tick(values)}
+
+    return Refresh(show, [frame, file, one, many], tick, moves=(frame, file, one, many), reads=(frame, file))
 
 
 TAB = Tab("predict", "Predict", build)

@@ -53,8 +53,8 @@ def empty_answer() -> str:
     return f'<div class="answer none">{html.icon("gauge", 22)}<p>The answer shows here, with how sure it is and how long it took.</p></div>'
 
 
-def answer(found: Answer) -> str:
-    """Label bars, most probable first, then time and place of the run, then the way to teach it better."""
+def answer(found: Answer, teach: bool = True) -> str:
+    """Label bars, most probable first, then time and place of the run, then (where there is a project to) the way to teach it better."""
     bars = "".join(_bar(label, probability, place) for place, (label, probability) in enumerate(found.prediction.top))
     image = ""
     if found.preview:
@@ -62,7 +62,7 @@ def answer(found: Answer) -> str:
         image = f'<img class="preview" src="data:image/webp;base64,{data}" alt="{html.escape(found.name)}">'
     where = PROVIDERS.get(found.provider, "")
     time = f"{found.prediction.milliseconds:.0f}" if found.prediction.milliseconds >= 10 else f"{found.prediction.milliseconds:.1f}"
-    add = html.local_button("Wrong? Add to class…", "predict-add", icon_name="plus")
+    add = html.local_button("Wrong? Add to class…", "predict-add", icon_name="plus") if teach else ""
     return (
         f'<div class="answer" data-file="{html.escape(found.file)}" data-number="{found.number}">{image}'
         f'<div class="said" role="status"><h2>{html.escape(found.prediction.label)}</h2></div><ol class="labels">{bars}</ol>'

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_export import Exported
 
 from blocklora.errors import ModelFileError
-from exporters import inspection, model_file
+from exporters import apart, inspection, model_file
 from exporters.inspection import inspect_model
 from exporters.model_file import check_model_file
 
@@ -97,6 +97,11 @@ def no_embedding(model: onnx.ModelProto) -> None:
     del model.graph.output[1]
 
 
+def constant_input(model: onnx.ModelProto) -> None:
+    """A second input that has a value already: onnxruntime would let it be replaced."""
+    model.graph.input.append(helper.make_tensor_value_info(model.graph.initializer[0].name, TensorProto.FLOAT, [1]))
+
+
 def renamed_output(model: onnx.ModelProto) -> None:
     model.graph.output[0].name = "scores"
 
@@ -122,6 +127,7 @@ HOSTILE: list[tuple[Spoil, str]] = [
     (two_opsets, "operator set"),
     (float_input, "8-bit pictures"),
     (second_input, "8-bit pictures"),
+    (constant_input, "8-bit pictures"),
     (no_embedding, "outputs probabilities and embedding"),
     (renamed_output, "outputs probabilities and embedding"),
     (wider_output, "3 labels for 4 outputs"),
@@ -202,15 +208,12 @@ def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_reader_that_dies_or_hangs_is_a_refusal(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_file.sys, "executable", "/bin/false")
-    with pytest.raises(ModelFileError, match="ended with 1"):
-        check_model_file(exported.path)
-
-    def hang(*arguments: object, **_: object) -> None:
-        raise subprocess.TimeoutExpired("reader", 1)
-
-    monkeypatch.setattr(model_file.subprocess, "run", hang)
-    with pytest.raises(ModelFileError, match="within"):
+    with monkeypatch.context() as patch:
+        patch.setattr(apart.sys, "executable", "/bin/false")
+        with pytest.raises(ModelFileError, match="ended with 1"):
+            check_model_file(exported.path)
+    monkeypatch.setattr(model_file, "SECONDS", 0.05)  # python has not even started by then
+    with pytest.raises(ModelFileError, match=r"not done within 0\.05 seconds"):
         check_model_file(exported.path)
 
 
@@ -224,8 +227,10 @@ def test_asking_loads_neither_onnx_nor_onnxruntime_here(exported: Exported) -> N
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_reader_prints_one_json_line(exported: Exported, capsys: pytest.CaptureFixture[str]) -> None:
-    assert inspection.main([str(exported.path)]) == 0
+def test_reader_prints_one_json_line(exported: Exported, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the limits, which would stay with this process."""
+    monkeypatch.setattr(inspection, "confine", lambda memory: None)
+    assert inspection.main(["1000", str(exported.path)]) == 0
     assert json.loads(capsys.readouterr().out)["info"]["n_classes"] == 3
-    assert inspection.main([str(ROOT / "pyproject.toml")]) == 1
+    assert inspection.main(["1000", str(ROOT / "pyproject.toml")]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {"error", "advice"}

@@ -13,7 +13,7 @@
 
   async function take(files) {
     const kept = files.filter((file) => !/^(\.|Thumbs\.db$|desktop\.ini$)/i.test(file.name));
-    if (!kept.length) return;
+    if (!kept.length || (await studio.openModel(kept))) return;
     camera.stop();
     const paths = await studio.upload(kept);
     if (paths.length) send("predict", "pictures", { files: paths });
