@@ -18,15 +18,15 @@ PREVIEWER = "exporters.previewer"
 """The module that keeps the preview of a project, in a process of its own."""
 
 
-def open_model(path: Path) -> OnnxClassifier:
-    """The predictor of a published file; onnxruntime is imported with the first one.
+def open_model(path: Path, many: bool = False) -> OnnxClassifier:
+    """The predictor of a published file; onnxruntime is imported with the first one. `many` says that it is opened for many pictures.
 
     Raises:
         ModelFileError: it is not a file that this product wrote, or not safe to open.
     """
     from exporters.predictor import OnnxClassifier
 
-    return OnnxClassifier(path)
+    return OnnxClassifier(path, many=many)
 
 
 def open_preview(head: Path) -> PreviewModel:
