@@ -17,7 +17,7 @@ from blocklora.errors import ImageError, ModelFileError
 from blocklora.files import sha256_file
 from blocklora.projects.formats import PICTURE_EXTENSIONS
 from blocklora.services.batch import answer_waiting
-from blocklora.services.batch_files import list_paths
+from blocklora.services.batch_files import list_paths, need_paths
 from blocklora.services.batch_table import Row, Table
 from blocklora.services.sorting import sort_into
 from blocklora.services.tables import need_pyarrow, write_csv, write_parquet
@@ -30,6 +30,7 @@ def predict(args: argparse.Namespace) -> int:
     """Print the best labels of each picture, write what was asked for; exit 1 when some could not be read."""
     outputs = _outputs(args)
     paths = [Path(argument).expanduser() for argument in args.images]
+    need_paths(paths)
     folder = _sort_folder(args, paths)
     model = Path(args.model).expanduser()
     if not model.is_file():

@@ -70,6 +70,13 @@ def list_paths(paths: Sequence[Path], leave_out: Path | None = None, relative: b
         elif path.is_file():
             yield _listed(part, path, path.name if relative else str(path))
         else:
+            need_paths([path])
+
+
+def need_paths(paths: Iterable[Path]) -> None:
+    """Raises ImageError where one of them is neither a file nor a folder."""
+    for path in paths:
+        if not path.is_dir() and not path.is_file():
             raise ImageError(f"{path} is neither a picture nor a folder.", "Name files or folders on this machine.")
 
 
@@ -79,7 +86,12 @@ def _walk(part: int, folder: Path, leave_out: Path | None, name: str) -> Iterato
         current, name = waiting.pop()
         if leave_out is not None and current.resolve() == leave_out:
             continue
-        with os.scandir(current) as found:
+        try:
+            found = os.scandir(current)
+        except OSError as error:
+            yield Listed(part, current.absolute(), name or ".", error=f"the folder cannot be read ({error.strerror or error})")
+            continue
+        with found:
             for entry in found:
                 inner = str(Path(name) / entry.name)
                 if is_hidden(entry.name):

@@ -126,7 +126,7 @@ class Table:
 
         A file that comes twice counts once. One that has changed is to be answered again; one that is not listed any more is dropped.
         """
-        with self._lock:
+        with self._lock, self._db:  # all of it, or where listing fails nothing
             turn = 1 + (self._db.execute("SELECT max(turn) FROM rows").fetchone()[0] or 0)
             self._db.executemany(
                 "INSERT INTO rows (turn, part, path, member, name, size, changed, state, top, error)"
@@ -142,8 +142,7 @@ class Table:
                 "UPDATE rows SET place = found.number FROM (SELECT id, row_number() OVER (ORDER BY part, path, member) - 1 AS number"
                 " FROM rows) AS found WHERE rows.id = found.id"
             )
-            self._db.commit()
-            return self.count(), self.count() - self._number(f"state = {WAITING}")
+        return self.count(), self.count() - self._number(f"state = {WAITING}")
 
     def count(self) -> int:
         """Rows, answered or not."""

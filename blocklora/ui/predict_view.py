@@ -95,7 +95,7 @@ def table(batch: Batch | None, page: int, downloads: Mapping[str, str], local: b
     page = min(page, pages - 1)
     rows = batch.table.page(page * ROWS, ROWS)
     lines = "".join(_line(row) for row in rows)
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("File", "Label", "Probability", "Remark"))
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("File", "Label", "Probability"))
     body = (
         f'<div class="scroll wide" tabindex="0"><table class="batch"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
         if rows
@@ -146,6 +146,6 @@ def _state(batch: Batch) -> str:
 
 
 def _line(row: Row) -> str:
-    sure = "" if row.probability is None else f"{100 * row.probability:.1f} %"
-    remark = f'<span class="wrong">{html.escape(row.error)}</span>' if row.error else ""
-    return f"<tr><td>{html.escape(row.name)}</td><td><b>{html.escape(row.label)}</b></td><td>{sure}</td><td>{remark}</td></tr>"
+    if row.probability is None:
+        return f'<tr><td>{html.escape(row.name)}</td><td colspan="2"><span class="wrong">{html.escape(row.error)}</span></td></tr>'
+    return f"<tr><td>{html.escape(row.name)}</td><td><b>{html.escape(row.label)}</b></td><td>{100 * row.probability:.1f} %</td></tr>"

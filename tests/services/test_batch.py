@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import threading
 import time
 import zipfile
@@ -140,6 +141,21 @@ def test_a_folder_is_walked_in_order_without_what_is_left_out(tmp_path: Path) ->
     batch = Batch("ab12cd", "run", tmp_path / "out")
     fill(batch, Task(list_paths([root], leave_out=(root / "sorted").resolve(), relative=True), "run", tmp_path / "out"), Red())
     assert [row.name for row in batch.table.rows()] == ["a.jpg", "b/1.PNG", "b/2.png"] and batch.answered == 3
+
+
+def test_a_folder_that_may_not_be_read_has_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "root" / "a.png", (9, 9, 200))
+    (tmp_path / "root" / "closed").mkdir()
+    real = os.scandir
+
+    def scandir(path: Path) -> Any:  # a mode would not stop root
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr("blocklora.services.batch_files.os.scandir", scandir)
+    found = {file.name: file.error for file in list_paths([tmp_path / "root"], relative=True)}
+    assert found["a.png"] == "" and "Permission denied" in found["closed"]
 
 
 def test_one_thing_at_a_time_is_made_of_a_finished_table(mixed_zip: Path, tmp_path: Path) -> None:

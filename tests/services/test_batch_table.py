@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from blocklora.errors import JobError
+from blocklora.errors import ImageError, JobError
 from blocklora.services.batch_table import CHUNK, Listed, Table
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,18 @@ def test_an_opened_again_table_asks_only_for_what_is_new_or_changed(tmp_path: Pa
     assert again.set_files(files(2)) == (2, 1)  # what is not listed any more is gone
     again.close(remove=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_listing_that_fails_changes_nothing() -> None:
+    def broken() -> Iterator[Listed]:
+        yield files(9)[8]
+        raise ImageError("gone.")
+
+    table = Table(None, "m", 1)
+    table.set_files(files(2))
+    with pytest.raises(ImageError):
+        table.set_files(broken())
+    assert [row.name for row in table.waiting()] == ["00000.jpg", "00001.jpg"]
 
 
 @pytest.mark.parametrize(("model", "top", "other"), [("n", 1, True), ("m", 2, False)])
