@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from blocklora.errors import ImageError, JobError
 from blocklora.services.batch_table import CHUNK, Listed, Table
+from blocklora.services.tables import write_csv
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,6 +63,28 @@ def test_a_listing_that_fails_changes_nothing() -> None:
     with pytest.raises(ImageError):
         table.set_files(broken())
     assert [row.name for row in table.waiting()] == ["00000.jpg", "00001.jpg"]
+
+
+def peak_of_a_batch(count: int, out: Path) -> int:
+    """Most bytes of Python objects while a table of `count` files is listed, answered, turned over and written."""
+    tracemalloc.start()
+    try:
+        table = Table(None, "m", 2)
+        # One path for all: Python keeps every part of a path in a table of its own, whose growth is not ours.
+        table.set_files(Listed(0, Path("/many.zip"), f"{number:06d}.jpg", 1, 7, member=number) for number in range(count))
+        for row in table.waiting():
+            table.answer(row, [("first label", 0.5), ("second label", 0.25)])
+        assert len(table.page(count - 50, 50)) == 50
+        write_csv(out / f"{count}.csv", table)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
+    few, many = peak_of_a_batch(500, tmp_path), peak_of_a_batch(5_000, tmp_path)
+    assert many < few + 200_000  # a list of the rows would be millions
+    assert len((tmp_path / "5000.csv").read_text().splitlines()) == 5_001
 
 
 @pytest.mark.parametrize(("model", "top", "other"), [("n", 1, True), ("m", 2, False)])
