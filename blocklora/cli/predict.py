@@ -18,7 +18,8 @@ from blocklora.files import sha256_file
 from blocklora.projects.formats import PICTURE_EXTENSIONS
 from blocklora.services.batch import answer_waiting
 from blocklora.services.batch_files import list_paths, need_paths
-from blocklora.services.batch_table import Row, Table
+from blocklora.services.batch_rows import Row
+from blocklora.services.batch_table import Table
 from blocklora.services.sorting import sort_into
 from blocklora.services.tables import need_pyarrow, write_csv, write_parquet
 from exporters import open_model

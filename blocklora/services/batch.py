@@ -19,7 +19,8 @@ from blocklora.projects.decoder import Decoder, Refused
 from blocklora.projects.decoding import MANY, map_decoders
 from blocklora.services import sorting, tables
 from blocklora.services.batch_files import Entry, at_hand
-from blocklora.services.batch_table import Listed, Row, Table
+from blocklora.services.batch_rows import Listed, Row
+from blocklora.services.batch_table import Table
 from blocklora.services.predicting import Predictor
 
 if TYPE_CHECKING:

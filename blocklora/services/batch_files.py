@@ -15,7 +15,7 @@ from blocklora.projects.formats import HEAD, PICTURE_EXTENSIONS, extension_of
 from blocklora.projects.limits import DEFAULT_LIMITS
 from blocklora.projects.names import shown
 from blocklora.projects.sources import is_hidden, refuse_head
-from blocklora.services.batch_table import Listed, Row
+from blocklora.services.batch_rows import Listed, Row
 
 HIDDEN = "hidden"  # the kind of entry that is not worth a line: what systems put beside pictures
 

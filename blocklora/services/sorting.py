@@ -21,7 +21,8 @@ from blocklora.errors import ExportError, ImageError
 from blocklora.files import published
 from blocklora.projects.safe_names import folder_names, numbered
 from blocklora.services.batch_files import Entry, at_hand
-from blocklora.services.batch_table import Row, Table
+from blocklora.services.batch_rows import Row
+from blocklora.services.batch_table import Table
 
 UNKNOWN = "unknown"  # where pictures go of which the model says that it does not know them
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from blocklora.errors import ExportError
 from blocklora.files import published
-from blocklora.services.batch_table import Row, Table
+from blocklora.services.batch_rows import Row
+from blocklora.services.batch_table import Table
 
 RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # what spreadsheets take for the start of a formula
 GROUP = 5_000  # rows of a Parquet file that are in memory at once

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from blocklora.projects.records import ClassInfo
 from blocklora.services.batch import Batch
-from blocklora.services.batch_table import Row
+from blocklora.services.batch_rows import Row
 from blocklora.services.predicting import Prediction
 from blocklora.ui import html
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from blocklora.errors import ImageError, JobError
-from blocklora.services.batch_table import CHUNK, Listed, Table
+from blocklora.services.batch_rows import Listed
+from blocklora.services.batch_table import CHUNK, Table
 from blocklora.services.tables import write_csv
 
 ROOT = Path(__file__).parents[2]

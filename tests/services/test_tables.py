@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from blocklora.errors import ExportError
-from blocklora.services.batch_table import Listed, Table
+from blocklora.services.batch_rows import Listed
+from blocklora.services.batch_table import Table
 from blocklora.services.tables import defuse, write_csv, write_parquet
 
 
