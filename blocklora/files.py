@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,19 @@ def publish(temporary: Path, final: Path) -> None:
         os.fsync(stream.fileno())
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary.replace(final)
+
+
+@contextmanager
+def published(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write a file to, piece by piece; it takes its name when the block is left, and is gone where that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        yield temporary
+        publish(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def sha256_file(path: Path) -> str:

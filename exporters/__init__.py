@@ -18,17 +18,18 @@ PREVIEWER = "exporters.previewer"
 """The module that keeps the preview of a project, in a process of its own."""
 
 
-def open_model(path: Path) -> OnnxClassifier:
+def open_model(path: Path, many: bool = False) -> OnnxClassifier:
     """The predictor of an exported file, wherever it came from; onnxruntime is imported with the first one.
 
-    The file is inspected, then run for the first time, in other processes before this one loads it.
+    The file is inspected, then run for the first time, in other processes before this one loads it. `many` says that it is opened for
+    many pictures.
 
     Raises:
         ModelFileError: it is not a file that this product wrote, or not safe to open.
     """
     from exporters.predictor import OnnxClassifier
 
-    return OnnxClassifier(path, tried_first=True)
+    return OnnxClassifier(path, many=many, tried_first=True)
 
 
 def open_preview(head: Path) -> PreviewModel:

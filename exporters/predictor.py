@@ -12,21 +12,23 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime as ort
 
 from blocklora.errors import ImageError, ModelFileError
-from blocklora.projects.decoding import decode_many, decode_rgb
+from blocklora.projects.decoding import MANY, decode_many, decode_rgb
 from blocklora.projects.names import plain
 from exporters.model_file import ADVICE, MAX_WORDS, check_model_file, try_model_file
+from exporters.stream import Lanes, in_lanes
 
 MAX_BATCH = 16
 TRIED = (1, 4, MAX_BATCH)  # pictures at once that a file from elsewhere is tried with, and then run with
 BATCH_VALUES = 3 * 4_000_000  # bytes of pictures in one run: inside, they become floats and are copied a few times
-WAITING_VALUES = 3 * 16_000_000  # bytes of decoded pictures that may wait to run together
 PROVIDERS = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "CPUExecutionProvider")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class OnnxClassifier:
     Args:
         path: the .onnx file; it is checked before a session is made of it.
         threads: threads of one run; None for one per core.
+        many: it is opened for many pictures (see `exporters.stream`), so that `threads` are runs at once, of one thread each.
         cpu_only: leave accelerators out, for measuring.
         tried_first: let the file answer in a process of its own before this one runs it; for every file that this program has not
             just made itself.
@@ -59,25 +62,33 @@ class OnnxClassifier:
         ModelFileError: the file is not one of ours, unsafe, or onnxruntime cannot load it.
     """
 
-    def __init__(self, path: Path, threads: int | None = None, cpu_only: bool = False, tried_first: bool = False) -> None:
+    def __init__(
+        self, path: Path, threads: int | None = None, cpu_only: bool = False, many: bool = False, tried_first: bool = False
+    ) -> None:
         self.path = Path(path)
-        before = _mark(self.path)
+        self._checked = _mark(self.path)
         self.info = check_model_file(self.path)
         self.batches = try_model_file(self.path, self.info, TRIED) if tried_first else None
         self.record = self.info.metadata
         self.labels = [plain(label) for label in self.record.labels]
         self.preprocess = self.record.preprocess
         self.threads = threads if threads is not None else _cores()
+        self._cpu_only = cpu_only
+        self._single = many or self.threads == 1
+        self._session = self._open(1 if self._single else self.threads)
+        self._input = self._session.get_inputs()[0].name
+
+    def _open(self, threads: int) -> ort.InferenceSession:
         available = ort.get_available_providers()
-        wanted = ["CPUExecutionProvider"] if cpu_only else [name for name in PROVIDERS if name in available]
+        wanted = ["CPUExecutionProvider"] if self._cpu_only else [name for name in PROVIDERS if name in available]
         try:
-            self._session = make_session(self.path, self.threads, wanted)
+            session = make_session(self.path, threads, wanted)
         except Exception as error:  # onnxruntime raises its own classes, which share no base but Exception
             words = plain(f"onnxruntime cannot load {self.path.name}: {error}", MAX_WORDS)
             raise ModelFileError(words, "Export the run again.") from error
-        if _mark(self.path) != before:
-            raise ModelFileError(f"{plain(self.path.name)} was changed while it was being checked.", "Open it again.")
-        self._input = self._session.get_inputs()[0].name
+        if _mark(self.path) != self._checked:
+            raise ModelFileError(f"{plain(self.path.name)} was changed since it was checked.", "Open it again.")
+        return session
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -97,11 +108,7 @@ class OnnxClassifier:
         Raises:
             ImageError: a picture is not uint8 (H, W, 3) with at least one pixel.
         """
-        for number, image in enumerate(images):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-                raise ImageError(
-                    f"picture {number + 1} is {image.dtype} of shape {image.shape}; needed: 8-bit (height, width, 3).", "Convert it to RGB."
-                )
+        _check(images)
         found: dict[int, Prediction] = {}
         for group in _groups([image.shape for image in images], self.batches):
             batch = np.stack([images[i] for i in group])
@@ -122,23 +129,35 @@ class OnnxClassifier:
         Files are decoded by other processes while this one predicts; a handful of pictures is in memory at a time, however many
         files there are.
         """
-        waiting: list[tuple[Path, np.ndarray | ImageError]] = []
-        for found in decode_many(paths):
-            waiting.append(found)
-            pixels = sum(image.size for _, image in waiting if not isinstance(image, ImageError))
-            if len(waiting) >= MAX_BATCH or pixels >= WAITING_VALUES:
-                yield from self._answer(waiting, top)
-                waiting = []
-        yield from self._answer(waiting, top)
+        decoded = ((found, None if isinstance(found[1], ImageError) else found[1]) for found in decode_many(paths, workers=MANY))
+        for (path, image), answer in self.predict_each(decoded, top):
+            if isinstance(image, ImageError):
+                yield path, image
+            elif answer is not None:
+                yield path, answer
 
-    def _answer(self, decoded: list[tuple[Path, np.ndarray | ImageError]], top: int) -> Iterator[tuple[Path, Prediction | ImageError]]:
-        predictions = iter(self.predict([image for _, image in decoded if not isinstance(image, ImageError)], top))
-        for path, image in decoded:
-            yield path, image if isinstance(image, ImageError) else next(predictions)
+    def predict_each(self, items: Iterable[tuple[T, np.ndarray | None]], top: int = 5) -> Iterator[tuple[T, Prediction | None]]:
+        """For each item, in order, the prediction for its picture (H, W, 3), None where it has none; see `exporters.stream`.
 
-    def _run(self, batch: np.ndarray, top: int) -> list[Prediction]:
+        A picture's numbers are those that it gets alone, unless an accelerator runs several of one size together.
+
+        Raises:
+            ImageError: a picture is not uint8 (H, W, 3) with at least one pixel.
+        """
+        if self.provider != "CPUExecutionProvider":
+            return in_lanes(items, lambda pictures: self.predict(pictures, top), Lanes(1, MAX_BATCH))
+        # One core a run, so another session, for as long as it lasts: how many threads a run has is said when a session is made.
+        session = self._session if self._single else self._open(1)
+
+        def alone(pictures: Sequence[np.ndarray]) -> list[Prediction]:
+            _check(pictures)
+            return [self._run(picture[None], top, session)[0] for picture in pictures]
+
+        return in_lanes(items, alone, Lanes(self.threads, 1))
+
+    def _run(self, batch: np.ndarray, top: int, session: ort.InferenceSession | None = None) -> list[Prediction]:
         start = time.perf_counter()
-        probabilities, embedding = self._session.run(["probabilities", "embedding"], {self._input: batch})
+        probabilities, embedding = (session or self._session).run(["probabilities", "embedding"], {self._input: batch})
         each = (time.perf_counter() - start) * 1000 / len(batch)
         if self.batches is not None and not np.isfinite(probabilities).all():  # one of our own is for the gate to judge
             raise ModelFileError(f"{plain(self.path.name)} gives values that are no probabilities for this picture.", ADVICE)
@@ -148,6 +167,14 @@ class OnnxClassifier:
         order = np.argsort(-probabilities, kind="stable")[:top]
         ranked = [(self.labels[i], float(probabilities[i])) for i in order]
         return Prediction(*ranked[0], ranked, probabilities, embedding, milliseconds)
+
+
+def _check(images: Sequence[np.ndarray]) -> None:
+    for number, image in enumerate(images):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ImageError(
+                f"picture {number + 1} is {image.dtype} of shape {image.shape}; needed: 8-bit (height, width, 3).", "Convert it to RGB."
+            )
 
 
 def _groups(shapes: Sequence[tuple[int, ...]], allowed: Sequence[int] | None) -> Iterator[list[int]]:
@@ -173,6 +200,8 @@ def make_session(path: Path, threads: int, providers: Sequence[str]) -> ort.Infe
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
+    # onnxruntime keeps a plan of memory for every size of picture that it has seen: many pictures have many sizes.
+    options.enable_mem_pattern = threads > 1
     options.add_session_config_entry("session.load_model_format", "ONNX")
     return ort.InferenceSession(str(path), options, providers=list(providers))
 

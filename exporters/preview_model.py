@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -40,9 +41,9 @@ class PreviewModel(OnnxClassifier):
         super().__init__(Path(known.model))
         self.labels = list(known.labels)
 
-    def _run(self, batch: np.ndarray, top: int) -> list[Prediction]:
+    def _run(self, batch: np.ndarray, top: int, session: ort.InferenceSession | None = None) -> list[Prediction]:
         start = time.perf_counter()
-        (embedding,) = self._session.run(["embedding"], {self._input: batch})
+        (embedding,) = (session or self._session).run(["embedding"], {self._input: batch})
         logits = embedding @ self.weights
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = powers / powers.sum(axis=1, keepdims=True)

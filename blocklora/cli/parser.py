@@ -69,7 +69,10 @@ def _models(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("predict", help="label pictures with an ONNX file", epilog=EXAMPLES, formatter_class=_Raw)
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--csv", metavar="FILE", help="also write a table")
+    parser.add_argument("--csv", metavar="FILE", help="also write a table; killed, the same command goes on where it was")
+    parser.add_argument("--parquet", metavar="FILE", help="also write a Parquet file (pyarrow)")
+    parser.add_argument("--sort-into", metavar="DIR", help="also copy every picture into DIR, into a folder for its class")
+    parser.add_argument("--link", action="store_true", help="with --sort-into: links (hard where possible) instead of copies")
     parser.add_argument("--top", type=_at_least_one, default=3, metavar="K", help="labels a picture (default 3)")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(action="predict")
@@ -137,6 +140,10 @@ def _dispatch(args: argparse.Namespace) -> int:
         from blocklora.cli import export
 
         return export.export(args)
+    if args.action == "predict":
+        from blocklora.cli.predict import predict
+
+        return predict(args)
     from blocklora.cli import models
 
     return getattr(models, args.action)(args)

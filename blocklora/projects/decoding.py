@@ -22,6 +22,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 WORKERS = max(1, min(2, os.cpu_count() or 1))
+MANY = max(1, min(8, os.cpu_count() or 1))  # for work that does little else than to wait for pictures
 
 # Started when first needed and kept: a webcam picture or a thumbnail is answered without starting anew, and however many imports
 # go on at once, this process has no more children than these. Each is locked for one picture at a time only.
@@ -75,7 +76,7 @@ def map_decoders(
 
     Items are taken from their iterator only a few ahead, so that neither pixels nor unpacked files pile up.
     """
-    own = limits != DEFAULT_LIMITS  # children with other limits are not shared
+    own = limits != DEFAULT_LIMITS or workers > WORKERS  # children with other limits, and more than are kept, are not shared
     decoders = [Decoder(limits) for _ in range(workers)] if own else list(_SHARED[: max(1, workers)])
     workers = len(decoders)
     free: SimpleQueue[Decoder] = SimpleQueue()

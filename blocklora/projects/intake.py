@@ -91,7 +91,7 @@ def plan_folder(
     Raises:
         ImportRefused: not local, outside the allowed folders, no folder, or too many files.
     """
-    folder = _allowed(path, local_mode, allowed_roots)
+    folder = allowed_folder(path, local_mode, allowed_roots)
     return _plan(project, lambda _: from_folder(folder, loose_class), None, progress, DEFAULT_LIMITS)
 
 
@@ -109,7 +109,7 @@ def plan_csv(
     Raises:
         ImportRefused: not local, outside the allowed folders, or no table that can be read.
     """
-    base = _allowed(base_folder if base_folder is not None else Path(path).parent, local_mode, allowed_roots)
+    base = allowed_folder(base_folder if base_folder is not None else Path(path).parent, local_mode, allowed_roots)
     return _plan(project, lambda _: from_csv(Path(path), base), None, progress, DEFAULT_LIMITS)
 
 
@@ -131,8 +131,12 @@ def _target(project: Project, class_id: str | None, class_name: str | None) -> s
     return clean_name(class_name)
 
 
-def _allowed(path: Path | str, local_mode: bool, allowed_roots: Sequence[Path] | None) -> Path:
-    """The real folder at `path`, where it may be read."""
+def allowed_folder(path: Path | str, local_mode: bool, allowed_roots: Sequence[Path] | None) -> Path:
+    """The real folder at `path`, where it may be used: by a person who sits at this machine, in `allowed_roots` (default: their home).
+
+    Raises:
+        ImportRefused: not local, outside the allowed folders, or no folder.
+    """
     if not local_mode:
         raise ImportRefused("Folders are only read where the studio runs on your own machine.", "Upload a zip instead.")
     roots = [Path.home()] if allowed_roots is None else list(allowed_roots)

@@ -1,6 +1,7 @@
-"""Many pictures, or a zip of them, through a published model: a table that grows while people watch, and a CSV at the end.
+"""Many pictures, a zip of them or a folder through a published model: a table that grows while people watch, and files of it at the end.
 
-The work runs in a thread of its own, so that a page that is closed or loaded again loses nothing of it.
+The work runs in a thread of its own, so that a page that is closed or loaded again loses nothing of it. The table lies on disk (see
+`batch_table`), so memory does not grow with the number of files.
 """
 
 from __future__ import annotations
@@ -8,78 +9,62 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocklora.errors import ImportRefused, StudioError
-from blocklora.files import write_atomic
-from blocklora.projects.archives import MemberError, open_archive, refuse_member, unpack
 from blocklora.projects.decoder import Decoder, Refused
-from blocklora.projects.decoding import WORKERS, map_decoders
-from blocklora.projects.formats import HEAD
-from blocklora.projects.limits import DEFAULT_LIMITS
-from blocklora.projects.names import shown
-from blocklora.projects.sources import Skipped, on_disk, refuse_head
-from blocklora.services.predicting import Prediction, Predictor
-from blocklora.services.tables import to_csv
+from blocklora.projects.decoding import MANY, map_decoders
+from blocklora.services import sorting, tables
+from blocklora.services.batch_files import Entry, at_hand
+from blocklora.services.batch_rows import Listed, Row
+from blocklora.services.batch_table import Table
+from blocklora.services.predicting import Predictor
 
 if TYPE_CHECKING:
     import numpy as np
 
-HEADER = ("file", "label", "probability", "error")
-HIDDEN = "hidden"  # the kind of entry that is not worth a line: what systems put beside pictures
-
-
-@dataclass(frozen=True)
-class Row:
-    """One picture's line: its answer, or why there is none."""
-
-    name: str
-    label: str = ""
-    probability: float | None = None
-    error: str = ""
+TOP = 5  # labels a picture in the window's tables
 
 
 @dataclass
 class Batch:
-    """A table under way or done. `error` is why the whole of it stopped; `csv` appears with the last line."""
+    """A table under way or done. `error` is why the whole of it stopped; `files` are the ones made of it, by kind: csv, parquet, zip.
+
+    `making` is what is being made of a finished table, in words, and `said` how the last such thing went.
+    """
 
     id: str
     run_id: str
+    folder: Path
     total: int = 0
-    rows: list[Row] = field(default_factory=list)
-    milliseconds: float = 0.0
+    done: int = 0
+    failed: int = 0
+    seconds: float = 0.0
     provider: str = ""
     error: str = ""
-    csv: Path | None = None
+    files: dict[str, Path] = field(default_factory=dict)
+    making: str = ""
+    said: str = ""
     over: bool = False
     given_up: bool = False
+    table: Table = field(default_factory=lambda: Table(None, "", TOP))
 
     @property
     def answered(self) -> int:
         """Pictures that have an answer."""
-        return sum(row.probability is not None for row in self.rows)
+        return self.done - self.failed
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to predict: (name, path) of the pictures and zips, the run whose model answers, where the CSV goes."""
+    """What to predict: the files (listed in the thread), the run whose model answers, where the tables go."""
 
-    files: Sequence[tuple[str, Path]]
+    files: Iterator[Listed]
     run_id: str
     folder: Path
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file that may be a picture, or why it is none. `unpacked` files are ours, and removed once they were looked at."""
-
-    name: str
-    path: Path
-    refused: Skipped | None
-    unpacked: bool = False
 
 
 class Batches:
@@ -87,6 +72,7 @@ class Batches:
 
     def __init__(self) -> None:
         self._latest: dict[str, Batch] = {}
+        self._forgotten: dict[str, Callable[[], None]] = {}
         self._lock = threading.Lock()
 
     def latest(self, project_id: str) -> Batch | None:
@@ -97,21 +83,25 @@ class Batches:
     def forget(self, project_id: str) -> None:
         """Stop showing a project's table, and stop making it where that still goes on."""
         with self._lock:
-            batch = self._latest.pop(project_id, None)
+            batch, done = self._latest.pop(project_id, None), self._forgotten.pop(project_id, None)
         if batch is not None:
             batch.given_up = True
+        if done is not None:
+            done()
 
-    def start(self, project_id: str, task: Task, predictor: Callable[[], Predictor], done: Callable[[], None]) -> Batch:
-        """Begin a table; returns at once. `predictor` opens the model and `done` is called at the end, both in the thread."""
+    def start(self, project_id: str, task: Task, predictor: Callable[[], Predictor], done: Callable[[], None] | None = None) -> Batch:
+        """Begin a table; returns at once. `predictor` opens the model, in the thread; `done` is called when the table is put away."""
         self.forget(project_id)
-        batch = Batch(f"{time.time_ns():x}", task.run_id)
+        batch = Batch(f"{time.time_ns():x}", task.run_id, task.folder)
         with self._lock:
             self._latest[project_id] = batch
-        threading.Thread(target=_work, args=(batch, task, predictor, done), name="batch", daemon=True).start()
+            if done is not None:
+                self._forgotten[project_id] = done
+        threading.Thread(target=_work, args=(batch, task, predictor), name="batch", daemon=True).start()
         return batch
 
 
-def _work(batch: Batch, task: Task, predictor: Callable[[], Predictor], done: Callable[[], None]) -> None:
+def _work(batch: Batch, task: Task, predictor: Callable[[], Predictor]) -> None:
     try:
         fill(batch, task, predictor())
     except StudioError as error:
@@ -121,7 +111,6 @@ def _work(batch: Batch, task: Task, predictor: Callable[[], Predictor], done: Ca
         raise
     finally:
         batch.over = True
-        done()
 
 
 def fill(batch: Batch, task: Task, predictor: Predictor) -> None:
@@ -131,79 +120,85 @@ def fill(batch: Batch, task: Task, predictor: Predictor) -> None:
         StudioError: a zip cannot be opened, or the model cannot answer.
     """
     batch.provider = predictor.provider
-    spent = 0.0
+    batch.table = Table(None, task.run_id, min(TOP, len(predictor.labels)))
+    batch.total, _ = batch.table.set_files(task.files)
+    if not batch.total:
+        raise ImportRefused("There is no picture in it.", "Choose pictures, or a zip or a folder with pictures.")
+    batch.done = batch.failed = batch.table.failed()  # what a zip's table of contents tells already
+    began = time.monotonic()
+    for row in answer_waiting(batch.table, predictor):
+        batch.failed += bool(row.error)
+        batch.done += 1
+        batch.seconds = time.monotonic() - began
+        if batch.given_up:
+            return
+    batch.files["csv"] = make_file(batch, "csv")
+
+
+def answer_waiting(table: Table, predictor: Predictor) -> Iterator[Row]:
+    """Answer the rows of a table that wait; each comes back, with its answer or reason, when that is in the table.
+
+    Pictures are decoded by other processes while earlier ones are answered; a handful of them is in memory.
+    """
     with tempfile.TemporaryDirectory(prefix="batch-") as folder:
-        batch.total, entries = _entries(task.files, Path(folder))
-        for entry, found in map_decoders(_decode, entries, min(WORKERS, max(1, batch.total))):
-            if batch.given_up:
-                return
-            if isinstance(found, Refused):
-                if found.kind == HIDDEN:
-                    batch.total -= 1
-                else:
-                    batch.rows.append(Row(entry.name, error=found.reason))
-                continue
-            answer: Prediction = predictor.predict([found])[0]
-            spent += answer.milliseconds
-            batch.rows.append(Row(entry.name, answer.label, answer.probability))
-            batch.milliseconds = spent / batch.answered
-    target = task.folder / f"predictions-{time.strftime('%Y%m%d-%H%M%S')}-{batch.id[-4:]}.csv"
-    write_atomic(target, to_csv(HEADER, ((row.name, row.label, row.probability, row.error) for row in batch.rows)))
-    batch.csv = target
+        decoded = map_decoders(_decode, at_hand(table.waiting(), Path(folder)), MANY)
+        items = (((entry.row, found), None if isinstance(found, Refused) else found) for entry, found in decoded)
+        for (row, found), answer in predictor.predict_each(items, table.top):
+            if answer is not None:
+                yield table.answer(row, answer.top, getattr(answer, "known", None))
+            elif isinstance(found, Refused):
+                yield table.refuse(row, found.reason)
 
 
 def _decode(decoder: Decoder, entry: Entry) -> np.ndarray | Refused:
     """Pixels (H, W, 3) or why there are none; a file that was unpacked for this is removed again."""
     try:
-        if entry.refused is not None:
-            return Refused(entry.refused.kind, entry.refused.reason)
-        return decoder.pixels(entry.path)
+        return Refused("refused", entry.refused) if entry.refused else decoder.pixels(entry.path)
     finally:
-        if entry.unpacked:
-            entry.path.unlink(missing_ok=True)
+        entry.close()
 
 
-def _entries(files: Sequence[tuple[str, Path]], folder: Path) -> tuple[int, Iterator[Entry]]:
-    """How many pictures there may be, and they one by one; zips are unpacked a picture at a time."""
-    total = 0
-    for name, path in files:
-        if is_zip(name):
-            with open_archive(path) as archive:
-                total += sum(not member.is_dir() for member in archive.infolist())
-        else:
-            total += 1
-    if total > DEFAULT_LIMITS.files:
-        raise ImportRefused(f"{total:,} files at once; at most {DEFAULT_LIMITS.files:,} are allowed.", "Predict them in parts.")
-    if not total:
-        raise ImportRefused("There is no file in it.", "Choose pictures, or a zip with pictures.")
+# ---- what is made of a finished table
 
-    def walk() -> Iterator[Entry]:
-        for name, path in files:
-            if is_zip(name):
-                yield from _members(path, folder)
-            else:
-                found = on_disk(name, "", path)
-                yield Entry(found.name, path, found if isinstance(found, Skipped) else None)
-
-    return total, walk()
+KINDS = {"csv": "csv", "parquet": "parquet", "zip": "zip"}  # and the ending of each
 
 
-def is_zip(name: str) -> bool:
-    """Whether a file goes by a zip's name."""
-    return name.lower().endswith(".zip")
+def make_file(batch: Batch, kind: str) -> Path:
+    """A file of a finished table, in its folder: a table as CSV or Parquet, or the pictures in a zip of class folders.
+
+    Raises:
+        StudioError: it cannot be made.
+    """
+    name = {"zip": "sorted"}.get(kind, "predictions")
+    target = batch.folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{batch.id[-4:]}.{KINDS[kind]}"
+    if kind == "csv":
+        tables.write_csv(target, batch.table)
+    elif kind == "parquet":
+        tables.write_parquet(target, batch.table)
+    else:
+        sorting.zip_sorted(batch.table, target, lambda: batch.given_up)
+    return target
 
 
-def _members(path: Path, folder: Path) -> Iterator[Entry]:
-    """The pictures in a zip, unpacked into `folder` one at a time, under names of our own."""
-    with open_archive(path) as archive:
-        for number, member in enumerate(entry for entry in archive.infolist() if not entry.is_dir()):
-            name, target = shown(member.filename), folder / f"{number:06d}.bin"
-            refused = refuse_member(member, DEFAULT_LIMITS)
-            if refused is None:
-                try:
-                    unpack(archive, member, target, DEFAULT_LIMITS.image_bytes)
-                    with target.open("rb") as stream:
-                        refused = refuse_head(name, stream.read(HEAD))
-                except MemberError as error:
-                    refused = Skipped(name, str(error), error.kind)
-            yield Entry(name, target, refused, unpacked=target.exists())
+def start_making(batch: Batch, words: str, work: Callable[[], str]) -> None:
+    """Do something with a finished table in a thread; `work` returns how it went, in words. One thing at a time.
+
+    Raises:
+        ImportRefused: the table is not finished, or something is being made of it.
+    """
+    if not batch.over or batch.error or batch.making:
+        raise ImportRefused("The table is not ready for that.", "Wait until it is finished.")
+    batch.making, batch.said = words, ""
+
+    def run() -> None:
+        try:
+            batch.said = work()
+        except StudioError as error:
+            batch.said = str(error)
+        except Exception:
+            batch.said = "Something went wrong inside the studio."
+            raise
+        finally:
+            batch.making = ""
+
+    threading.Thread(target=run, name="batch-file", daemon=True).start()

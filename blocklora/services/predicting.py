@@ -7,12 +7,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from blocklora.errors import ImageError
 
 if TYPE_CHECKING:
     import numpy as np
+
+T = TypeVar("T")
 
 
 class Prediction(Protocol):
@@ -39,6 +41,7 @@ class Predictor(Protocol):
     def metadata(self) -> dict[str, Any]: ...
     def predict(self, images: Sequence[np.ndarray], top: int = 5) -> Sequence[Prediction]: ...
     def predict_files(self, paths: Iterable[Path], top: int = 5) -> Iterator[tuple[Path, Prediction | ImageError]]: ...
+    def predict_each(self, items: Iterable[tuple[T, np.ndarray | None]], top: int = 5) -> Iterator[tuple[T, Prediction | None]]: ...
 
 
 PredictorFactory = Callable[[Path], Predictor]

@@ -17,8 +17,9 @@ from blocklora.errors import ImageError, ImportRefused, StudioError
 from blocklora.projects import intake
 from blocklora.projects.decoder import Refused
 from blocklora.projects.decoding import decode_rgb, shared_decoder
-from blocklora.services.batch import Batches, Task, is_zip
-from blocklora.ui import forms, html, predict_api, predict_file, predict_view
+from blocklora.services.batch import Batches, Task
+from blocklora.services.batch_files import is_zip, list_uploads
+from blocklora.ui import forms, html, predict_api, predict_file, predict_table, predict_view
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.predict_view import Answer
 from blocklora.ui.rail import draw as draw_rail
@@ -156,21 +157,23 @@ class PredictTab:
         batch = self.batches.latest(key_of(project))
         if batch is None:
             return ""
-        download = self.ctx.downloads.offer(batch.csv, batch.csv.name) if batch.csv is not None else ""
-        return predict_view.table(batch, self.pages.get(batch.id, 0), download)
+        downloads = {kind: self.ctx.downloads.offer(path, path.name) for kind, path in batch.files.items()}
+        return predict_view.table(batch, self.pages.get(batch.id, 0), downloads, self.ctx.local)
 
     # ---- one picture
 
     def pictures(self, act: Act, values: Update) -> Update:
         """Pictures came in: one gets its answer at once, many or a zip become a table."""
         project = self._project(values)
-        model, files = self._model(project), uploaded_files(act.texts("files"))
+        model, folder = self._model(project), project.exports_dir if project is not None else self.studio.home / "exports"
+        if act.name == "folder":
+            self.batches.start(key_of(project), predict_table.folder_task(act, model, folder, self.ctx.local), model.open)
+            return {self.many: self._table(project)}
+        files = uploaded_files(act.texts("files"))
         if not files:
             raise ImportRefused("No picture arrived.", "Choose it again.")
         if len(files) > 1 or is_zip(files[0].name):
-            name = model.run.name if model.run is not None else model.key
-            folder = project.exports_dir if project is not None else self.studio.home / "exports"
-            task = Task([(path.name, path) for path in files], name, folder)
+            task = Task(list_uploads([(path.name, path) for path in files]), model.key, folder)
             self.batches.start(key_of(project), task, model.open, lambda: forget(files))
             return {self.many: self._table(project)}
         drawn = predict_view.answer(self._answer(model, files[0], files[0].name, str(files[0])), teach=project is not None)
@@ -250,14 +253,16 @@ class PredictTab:
     # ---- many pictures
 
     def lines(self, act: Act, values: Update) -> Update:
-        """A press on the table: another page, or put it away."""
+        """A press on the table: another page, something to make of it, or put it away."""
         project = self.ctx.maybe_project(values.get(self.ctx.project))
         if act.name == "forget":
             self.batches.forget(key_of(project))
             return {self.many: ""}
         batch = self.batches.latest(key_of(project))
-        if batch is not None:
+        if batch is not None and act.name == "rows":
             self.pages[batch.id] = act.number("page")
+        elif batch is not None:
+            predict_table.make(act, batch, self.ctx.local)
         return {self.many: self._table(project)}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from blocklora.projects.records import ClassInfo
-from blocklora.services.batch import Batch, Row
+from blocklora.services.batch import Batch
+from blocklora.services.batch_rows import Row
 from blocklora.services.predicting import Prediction
 from blocklora.ui import html
 
@@ -38,6 +39,7 @@ def frame(classes: Sequence[ClassInfo], model: str) -> str:
         html.local_button("Choose pictures", "predict-choose", kind="primary", icon_name="image")
         + html.local_button("Paste", "predict-paste", icon_name="clipboard-paste")
         + html.local_button("Camera", "predict-camera", icon_name="camera")
+        + html.local_button("Folder", "predict-folder", kind="local-only", icon_name="folder")
     )
     return (
         f'<div class="predict"{html.attrs(data_classes=names)}>'
@@ -82,47 +84,68 @@ def _bar(label: str, probability: float, place: int) -> str:
 # ---- many pictures
 
 
-def table(batch: Batch | None, page: int, download: str) -> str:
-    """The table of a batch: how far it is, a page of its lines, the CSV once it is whole."""
+def table(batch: Batch | None, page: int, downloads: Mapping[str, str], local: bool) -> str:
+    """The table of a batch: how far it is, what can be made of it, a page of its lines.
+
+    `downloads` has the addresses of the files that are made already, by kind; `local` says that typed paths are the person's own.
+    """
     if batch is None:
         return ""
-    rows = list(batch.rows)
-    pages = max(1, -(-len(rows) // ROWS))
+    pages = max(1, -(-batch.done // ROWS))
     page = min(page, pages - 1)
-    lines = "".join(_line(row) for row in rows[page * ROWS : (page + 1) * ROWS])
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("File", "Label", "Probability", "Remark"))
+    rows = batch.table.page(page * ROWS, ROWS)
+    lines = "".join(_line(row) for row in rows)
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("File", "Label", "Probability"))
     body = (
         f'<div class="scroll wide" tabindex="0"><table class="batch"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
         if rows
         else ""
     )
     close = html.icon_button("Put the table away", "x", act="forget", kind="quiet")
-    save = (
-        f'<a class="b primary" href="{html.escape(download)}" download>{html.icon("download")}<span>Save as CSV</span></a>'
-        if download
-        else ""
-    )
-    card = html.card(_state(batch), body, html.pager(page, pages, "rows"), title="Many pictures", aside=save + close)
+    saves = _saves(batch, downloads, local) if batch.over and not batch.error else ""
+    card = html.card(_state(batch), saves, body, html.pager(page, pages, "rows"), title="Many pictures", aside=close)
     return f'<div class="many">{card}</div>'
 
 
+SAVES = (("csv", "Save as CSV", "file-spreadsheet"), ("parquet", "Parquet", "file-text"), ("zip", "Zip by class", "file-archive"))
+
+
+def _saves(batch: Batch, downloads: Mapping[str, str], local: bool) -> str:
+    """One row of buttons: files that are there are links, others are made when they are asked for."""
+    buttons = []
+    for kind, label, mark in SAVES:
+        if kind in downloads:
+            look = "primary" if kind == "csv" else ""
+            buttons.append(
+                f'<a class="b {look}" href="{html.escape(downloads[kind])}" download data-made="{kind}">{html.icon(mark)}'
+                f"<span>{label}</span></a>"
+            )
+        else:
+            buttons.append(html.local_button(label, "predict-make", icon_name=mark, data_kind=kind, disabled=bool(batch.making)))
+    if local:
+        buttons.append(html.local_button("Sort into a folder…", "predict-sort", icon_name="folder", disabled=bool(batch.making)))
+    words = f"{batch.making}…" if batch.making else batch.said
+    said = f'<p class="small-print" role="status">{html.escape(words)}</p>' if words else ""
+    return f'<div class="saves">{"".join(buttons)}</div>{said}'
+
+
 def _state(batch: Batch) -> str:
-    failed = len(batch.rows) - batch.answered
-    counts = html.plural(batch.answered, "answer") + (f", {failed:,} could not be read" if failed else "")
+    counts = html.plural(batch.answered, "answer") + (f", {batch.failed:,} could not be read" if batch.failed else "")
     if batch.error:
         return html.note(batch.error, "", "danger")
+    speed = f"{batch.done / batch.seconds:.3g} a second" if batch.seconds else ""
     if not batch.over:
-        share = 100 * len(batch.rows) / batch.total if batch.total else 0
-        words = f"{len(batch.rows):,} of {batch.total:,}" if batch.total else "Starting"
+        share = 100 * batch.done / batch.total if batch.total else 0
+        words = f"{batch.done:,} of {batch.total:,}" + (f", {speed}" if speed else "") if batch.total else "Starting"
         return (
             f'<p class="stage" role="status">{words}</p><div class="track" role="progressbar" aria-label="Predicting" aria-valuemin="0" '
             f'aria-valuemax="100" aria-valuenow="{share:.0f}"><span class="fill" style="width:{share:.1f}%"></span></div>'
         )
-    speed = f", {batch.milliseconds:.1f} ms a picture {PROVIDERS.get(batch.provider, '')} ({batch.provider})" if batch.answered else ""
-    return f'<p class="stage">{html.escape(counts + speed)}</p>'
+    where = f", {speed} {PROVIDERS.get(batch.provider, '')} ({batch.provider})" if batch.answered and speed else ""
+    return f'<p class="stage">{html.escape(counts + where)}</p>'
 
 
 def _line(row: Row) -> str:
-    sure = "" if row.probability is None else f"{100 * row.probability:.1f} %"
-    remark = f'<span class="wrong">{html.escape(row.error)}</span>' if row.error else ""
-    return f"<tr><td>{html.escape(row.name)}</td><td><b>{html.escape(row.label)}</b></td><td>{sure}</td><td>{remark}</td></tr>"
+    if row.probability is None:
+        return f'<tr><td>{html.escape(row.name)}</td><td colspan="2"><span class="wrong">{html.escape(row.error)}</span></td></tr>'
+    return f"<tr><td>{html.escape(row.name)}</td><td><b>{html.escape(row.label)}</b></td><td>{100 * row.probability:.1f} %</td></tr>"

@@ -292,3 +292,41 @@ def test_file_leaves_by_one_button(bench: Bench, window: Server, open_page: Open
     page = open_tab(open_page, window, "export")
     expect(page.locator(".origin")).to_have_text(window.url)
     assert tour.download(page, tmp_path / "taken.onnx").read_bytes() == model.read_bytes()
+
+
+@pytest.fixture
+def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home folder of the person at the machine: typed paths must lie in it."""
+    monkeypatch.setenv("HOME", str(tmp_path / "person"))
+    for number in range(3):
+        path = tmp_path / "person" / "holiday" / str(number) / "1.png"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (20, 20), (number * 90, 90, 20)).save(path)
+    return tmp_path / "person"
+
+
+def test_a_folder_is_predicted_and_sorted(person: Path, bench: Bench, window: Server, open_page: OpenPage, model: Path) -> None:
+    exported(bench, model)
+    page = open_tab(open_page, window, "predict", viewport=NARROW)
+
+    def type_folder(button: str, folder: Path) -> None:
+        page.get_by_role("button", name=button).click()
+        page.get_by_role("dialog").get_by_label("Folder on this computer").fill(str(folder))
+        page.keyboard.press("Enter")
+
+    type_folder("Folder", person.parent)
+    expect(page.locator("#toasts")).to_contain_text("lies outside")
+    type_folder("Folder", person / "holiday")
+    many = page.locator(".many")
+    expect(many.locator(".stage")).to_contain_text("3 answers")
+    expect(many.locator("tbody tr td:first-child")).to_have_text(["0/1.png", "1/1.png", "2/1.png"])
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for button, ending in (("Parquet", b"PAR1"), ("Zip by class", None)):
+        with page.expect_download() as found:
+            many.get_by_role("button", name=button).click()
+        assert ending is None or Path(found.value.path()).read_bytes().endswith(ending)
+    with zipfile.ZipFile(found.value.path()) as archive:
+        assert len(archive.namelist()) == 3
+    type_folder("Sort into a folder", person / "sorted")
+    expect(many).to_contain_text("3 pictures copied to")
+    assert len(list((person / "sorted").rglob("*.png"))) == 3 == len(list((person / "holiday").rglob("*.png")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -68,6 +68,10 @@ class ColourPredictor:
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Said]:
         return [self._one(image) for image in images]
+
+    def predict_each(self, items: Iterable[tuple[Any, np.ndarray | None]], top: int = 5) -> Iterator[tuple[Any, Said | None]]:
+        for key, image in items:
+            yield key, None if image is None else self._one(image)
 
     def _one(self, image: np.ndarray) -> Said:
         order = np.argsort(-image.reshape(-1, 3).mean(axis=0))

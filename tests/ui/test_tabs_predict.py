@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import re
+import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,8 +224,6 @@ def test_a_new_class_can_be_made_for_it(ready: Bench, upload: Callable[..., str]
 
 
 def finished_table(tab: PredictTab, bench: Bench) -> str:
-    import time
-
     batch = tab.batches.latest(bench.project.id)
     assert batch is not None
     deadline = time.monotonic() + 60
@@ -246,8 +246,40 @@ def test_many_pictures_become_a_table_in_pages_with_a_csv(ready: Bench, upload: 
     assert url
     offer = ready.ctx.downloads.find(url[1])
     assert offer is not None and offer.path.parent == ready.project.exports_dir and offer.filename.endswith(".csv")
-    assert not Path(files[0]).exists()  # the uploads are gone; the table is what was wanted
+    assert Path(files[0]).exists()  # they may still be sorted
     assert tab.lines(Act("forget", {}), ready.values)["many"] == "" and tab.tick(ready.values) == {}
+    assert not Path(files[0]).exists()
+
+
+def test_a_typed_folder_is_taken_only_from_who_sits_at_the_machine(ready: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "me"))
+    (tmp_path / "me" / "a").mkdir(parents=True)
+    Image.new("RGB", (9, 9), (250, 0, 0)).save(tmp_path / "me" / "a" / "<1>.png")
+    folder, sort = Act("folder", {"folder": f' "{tmp_path / "me"}" '}), Act("sort", {"folder": str(tmp_path / "me" / "b")})
+    tab = tab_of(ready)
+    tab.pictures(folder, ready.values)
+    drawn = finished_table(tab, ready)
+    assert "a/&lt;1&gt;.png" in drawn and "Sort into a folder" in drawn
+
+    far = replace(tab, ctx=replace(ready.ctx, local=False))
+    assert "Sort into a folder" not in str(far.tick(ready.values)["many"])
+    for work in (lambda: far.pictures(folder, ready.values), lambda: far.lines(sort, ready.values)):
+        with pytest.raises(ImportRefused, match="own machine"):
+            work()
+    for place in ("relative", str(tmp_path / "elsewhere" / "x"), "/"):
+        with pytest.raises(ImportRefused):
+            tab.lines(Act("sort", {"folder": place}), ready.values)
+    assert not (tmp_path / "me" / "b").exists()
+    tab.lines(sort, ready.values)
+    batch = tab.batches.latest(ready.project.id)
+    assert batch is not None
+    deadline = time.monotonic() + 60
+    while batch.making:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert [path.name for path in (tmp_path / "me" / "b").rglob("*.png")] == ["＜1＞.png"]
+    assert "1 picture copied to" in str(tab.tick(ready.values)["many"])
 
 
 def test_a_zip_is_many_pictures(ready: Bench, upload: Callable[..., str]) -> None:

@@ -135,6 +135,35 @@
 
   local["predict-camera"] = () => (camera.on() ? camera.stop() : camera.start());
 
+  // ---- many pictures
+
+  local["predict-folder"] = async () => {
+    const hint = "Every picture in it and in its folders is looked at. Nothing is changed or copied.";
+    const folder = await dialog.ask({ title: "Predict a folder", label: "Folder on this computer", ok: "Predict", hint, most: 4000 });
+    if (folder) send("predict", "folder", { folder });
+  };
+
+  // A file that is made when it is asked for is saved when it is there, by the page that asked.
+  let wanted = null;
+  local["predict-make"] = (element) => {
+    wanted = element.dataset.kind;
+    send("predict-many", "make", { kind: wanted });
+  };
+  studio.onDraw("predict-many", (element) =>
+    requestAnimationFrame(() => {
+      const made = wanted && element.querySelector(`a[data-made="${wanted}"]`);
+      if (!made) return;
+      wanted = null;
+      made.click();
+    }),
+  );
+
+  local["predict-sort"] = async () => {
+    const hint = "The pictures are copied, each into a folder for its class. Yours stay where they are; nothing is overwritten.";
+    const folder = await dialog.ask({ title: "Sort into a folder", label: "Folder on this computer", ok: "Copy", hint, most: 4000 });
+    if (folder) send("predict-many", "sort", { folder });
+  };
+
   // ---- teaching it better
 
   local["predict-add"] = async (element) => {
