@@ -63,7 +63,7 @@ def test_train_export_predict_evaluate(
     words = ["export", str(run), "--out", str(small), "--precision", "int8", "--bundle", str(bundle)]
     words += ["--rename", "class-1", "ein Hund", "--json"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("npm_config_registry", "http://127.0.0.1:9")  # no network here, so no page
+        patch.setenv("BLOCKLORA_PACKAGES", str(tmp_path / "packages"))  # what the page needs is not here, and no network: no page
         assert main(words) == 0
     out, err = capsys.readouterr()
     said = json.loads(out)

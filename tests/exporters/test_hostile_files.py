@@ -480,7 +480,7 @@ def test_file_that_changes_while_it_is_checked_is_not_used(exported: Exported, t
         return info
 
     monkeypatch.setattr(predictor, "check_model_file", swap)
-    with pytest.raises(ModelFileError, match="was changed while"):
+    with pytest.raises(ModelFileError, match="was changed since"):
         OnnxClassifier(path)
 
 

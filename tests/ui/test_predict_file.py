@@ -167,7 +167,7 @@ def test_no_project_is_needed(ready: Bench, uploads: Path, nobody: str) -> None:
     tab.pictures(Act("pictures", {"files": [str(archive)]}), values)
     assert "1 answer" in wait_for_table(tab, values)
     batch = tab.batches.latest("")
-    assert batch is not None and batch.csv is not None and batch.csv.parent == ready.studio.home / "exports"
+    assert batch is not None and batch.folder == ready.studio.home / "exports"
     assert tab.lines(Act("forget", {}), values)["many"] == ""
     (back,) = door.answer(Act("own-model", {}), values)
     assert "No project is open" in back["frame"] and "Open an ONNX file" in back["file"]
