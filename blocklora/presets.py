@@ -21,7 +21,7 @@ class PresetText:
 
 
 PRESET_TEXTS = (
-    PresetText("quick", "Quick", "A first good answer. Stops by itself when going on would make it worse."),
+    PresetText("quick", "Quick", "A first good answer. Finds out for how long to train, then does it on all images."),
     PresetText("balanced", "Balanced", "Longer and gentler, with the same watch over it. For most projects."),
     PresetText("thorough", "Thorough", "The full published recipe, start to end: nothing stops it early, and the last version is kept."),
 )
