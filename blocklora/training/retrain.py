@@ -84,8 +84,9 @@ def with_held_out(setup: Setup, steps: int, folder: Path | None = None) -> Setup
     """
     data, backbone = setup.data, setup.backbone
     setup.close()
+    cache = setup.cache.copy()
     for image in decoded([Path(data.dataset.items[i].path) for i in data.held_out]):
-        setup.cache.add(image)
+        cache.add(image)
     with torch.no_grad():
         for name, parameter in setup.adapters.named_parameters():
             parameter.copy_(setup.untrained[name])
@@ -96,11 +97,12 @@ def with_held_out(setup: Setup, steps: int, folder: Path | None = None) -> Setup
         setup,
         spec=dataclasses.replace(setup.spec, training=training),
         data=Data(data.dataset, (*data.train, *data.held_out), (), data.test, data.divided),
+        cache=cache,
         frozen=frozen,
         labels=frozen.labels.clone(),
         held_out=data.eval_set((), backbone.preprocess),
         class_weights=ClassWeights(setup.choice, frozen, setup.class_weights.text.cpu().clone()).to(setup.compute.device),
-        views=views_of(setup.image_split, setup.cache, backbone, setup.compute, training, folder),
+        views=views_of(setup.image_split, cache, backbone, setup.compute, training, folder),
         _held_hidden=None,
     )
 

@@ -171,6 +171,7 @@ def test_a_worker_publishes_the_second_version(make_tiny_run: Callable, tiny_hom
     assert isinstance(run.events()[0][-1].event, Finished)
     assert status.steps == 24 and status.step == 24
     assert result["held_out"]["since_trained_on"] is True and result["best_step"] == 12
+    assert result["train_n"] == 24 - result["held_out"]["n"]
     setup, state = fitted(make_tiny_run("again", retrain="yes", patience=None, class_weights="images"))
     _, measured = drain(finish(setup, state, Control()))
     assert torch.allclose(
