@@ -13,6 +13,7 @@ TOWERS = ("image", "text")
 SCALINGS = ("sqrt", "linear")
 CLASS_WEIGHTS = ("auto", "text", "images", "blend")
 PRESETS = ("quick", "balanced", "thorough")
+RETRAIN = ("no", "yes")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -103,6 +104,9 @@ class TrainingConfig:
     crop_scale: float = setting(0.08, "Smallest share of a picture's area that a random crop keeps.", 0.05, 1.0)
     label_smoothing: float = setting(0.0, "Share of the target spread over all classes.", 0.0, 0.5)
     held_out: float = setting(0.2, "Share of the images kept out of training to measure with.", 0.0, 0.5)
+    retrain: str = setting(
+        "no", "Whether the file is trained anew on all images, held-out ones included, once they have said for how long.", choices=RETRAIN
+    )
     patience: int | None = setting(None, "Held-out checks without progress before stopping; empty means never stop early.", 1, 100)
     checks: int = setting(10, "How many times in a run the held-out images are looked at.", 1, 100)
     seed: int = setting(1, "Seed of everything random.", 0, 2**31 - 1)
@@ -118,6 +122,11 @@ class TrainingConfig:
                     f"the prompt template {template!r} does not have exactly one {{}}.",
                     "Write {} where the class name goes, as in 'a photo of a {}.'",
                 )
+
+    @property
+    def steps_planned(self) -> int:
+        """All steps of a run that nothing stops early, those of the second training included."""
+        return self.steps * (2 if self.retrain == "yes" and self.held_out > 0 else 1)
 
 
 def to_dict(config: AdapterConfig | TrainingConfig) -> dict[str, Any]:

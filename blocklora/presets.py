@@ -21,7 +21,7 @@ class PresetText:
 
 
 PRESET_TEXTS = (
-    PresetText("quick", "Quick", "A first good answer. Stops by itself when going on would make it worse."),
+    PresetText("quick", "Quick", "A first good answer. Finds out for how long to train, then does it on all images."),
     PresetText("balanced", "Balanced", "Longer and gentler, with the same watch over it. For most projects."),
     PresetText("thorough", "Thorough", "The full published recipe, start to end: nothing stops it early, and the last version is kept."),
 )
@@ -36,7 +36,9 @@ def preset_config(preset: str, backbone: str, shots: int, seed: int = 1) -> Trai
     # The built-in text tower knows few names; the reference protocol's text-only classifier is meant for a real CLIP.
     words = "auto" if backbone == BUILTIN else "text"
     if preset == "quick":
-        return TrainingConfig(preset="quick", steps=200, learning_rate=1e-3, patience=4, checks=10, crop_scale=0.35, seed=seed)
+        return TrainingConfig(
+            preset="quick", steps=200, learning_rate=1e-3, retrain="yes", patience=4, checks=10, crop_scale=0.35, seed=seed
+        )
     if preset == "balanced":
         return TrainingConfig(preset="balanced", steps=800, learning_rate=5e-4, patience=6, checks=20, crop_scale=0.2, seed=seed)
     steps = REFERENCE_STEPS_A_SHOT * max(1, min(shots, REFERENCE_SHOTS_MAX))

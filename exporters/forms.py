@@ -15,10 +15,11 @@ from blocklora.files import read_json, write_json
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.services.exported import BUNDLE, CHECKPOINT, DATASET, FORMS, LABELS, LORA, MADE, VARIANTS
 from blocklora.training.setup import Data
-from exporters.pipeline import gate_pictures, published
+from exporters.pipeline import gate_pictures, published, retrained
 from exporters.zip_file import Progress
 
 VARIANT_PICTURES = 400
+TRAINED_ON = "Counted on pictures that the file was trained on in the end: compare the rows, and see Results for how good it is."
 
 
 def make_form(run: RunFolder, form: str, progress: Progress) -> float:
@@ -48,11 +49,12 @@ def make_form(run: RunFolder, form: str, progress: Progress) -> float:
     return seconds
 
 
-def _variants(run: RunFolder, target: Path, progress: Progress) -> None:
+def _variants(run: RunFolder, target: Path, progress: Progress) -> str:
     from exporters.variants import make_variants
 
-    pictures, _, _ = gate_pictures(Data.read(run.dataset_path), VARIANT_PICTURES)
+    pictures, source, _ = gate_pictures(Data.read(run.dataset_path), retrained(run), VARIANT_PICTURES)
     make_variants(run, pictures, progress)  # writes `target` itself, with the files beside it
+    return "" if source == "held-out" else TRAINED_ON
 
 
 def _bundle(run: RunFolder, target: Path, progress: Progress) -> str:

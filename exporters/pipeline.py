@@ -29,7 +29,7 @@ from exporters.workplace import WORKPLACE, sweep, workplace
 
 GATE_PICTURES = 100
 TIMED_RUNS, UNTIMED_RUNS = 15, 3
-FIGURES = ("n", "correct", "top1", "interval")
+FIGURES = ("n", "correct", "top1", "interval", "since_trained_on")
 
 Progress = Callable[[str, float], None]
 
@@ -70,7 +70,7 @@ def make_export(run: RunFolder, progress: Progress) -> dict[str, Any]:
     progress("Loading the model", 0.02)
     spec = RunSpec.from_dict(run.spec())
     loaded = load_run(run, spec)
-    pictures, source, total = gate_pictures(Data.read(run.dataset_path))
+    pictures, source, total = gate_pictures(Data.read(run.dataset_path), retrained(run))
     progress("Asking the trained model", 0.15)
     expected = parity.reference(loaded.classifier.ask, pictures)
     loaded.adapters.merge()
@@ -106,13 +106,15 @@ def make_export(run: RunFolder, progress: Progress) -> dict[str, Any]:
     return report
 
 
-def gate_pictures(data: Data, limit: int = GATE_PICTURES) -> tuple[parity.Pictures, str, int]:
+def gate_pictures(data: Data, since_trained_on: bool = False, limit: int = GATE_PICTURES) -> tuple[parity.Pictures, str, int]:
     """The pictures to gate with: held-out ones, or training ones where none was held out; where they are from, and how many there are.
+    Held-out pictures that the file was trained on in the end (`since_trained_on`) are training ones to it.
 
     Each call of the first value decodes them anew, one at a time: originals of phones and cameras do not fit into memory together.
     A picture that was deleted since the training is left out.
     """
     source, indices = ("held-out", data.held_out) if data.held_out else ("training", data.train)
+    source = "training" if since_trained_on else source
     items = [data.dataset.items[i] for i in indices]
     chosen = [items[i] for i in parity.choose([item.label for item in items], limit)]
 
@@ -123,6 +125,11 @@ def gate_pictures(data: Data, limit: int = GATE_PICTURES) -> tuple[parity.Pictur
                 yield parity.Picture(f"{data.dataset.class_names[item.label]}/{path.name}", item.label, pixels)
 
     return pictures, source, len(items)
+
+
+def retrained(run: RunFolder) -> bool:
+    """Whether the held-out pictures were trained on after they had been measured."""
+    return bool((run.result() or {}).get("held_out", {}).get("since_trained_on"))
 
 
 def metadata_of(meta: AdapterMeta, result: dict[str, Any]) -> ModelMetadata:

@@ -46,7 +46,7 @@ def relabel(run: RunFolder, progress: Progress, labels: Sequence[str] | None = N
         made = folder / run.onnx_path.name
         _rename(run.onnx_path, wanted, made)
         progress("Checking it against the trained model", 0.3)
-        pictures, source, total = pipeline.gate_pictures(Data.read(run.dataset_path))
+        pictures, source, total = pipeline.gate_pictures(Data.read(run.dataset_path), pipeline.retrained(run))
         expected = parity.reference(load_run(run, spec).classifier.ask, pictures)
         checked = parity.gate(OnnxClassifier(made).predict, expected, pictures)
         progress("Publishing it", 0.9)

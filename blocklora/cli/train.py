@@ -40,6 +40,7 @@ def _config(args: argparse.Namespace, shots: int) -> TrainingConfig:
         **{name: getattr(args, name) for name in TRAINING_NUMBERS},
         "precision": args.precision,
         "held_out": args.held_out,
+        "retrain": args.retrain,
         "class_weights": args.class_weights,
     }
     return dataclasses.replace(

@@ -143,7 +143,7 @@ class Studio:
         if speed is None:
             return Estimate(None, self._measure_speed(resolve(config.device), backbone))
         images = sum(c.count for c in project.classes())
-        seconds = speed.seconds(images, round(images * config.held_out) * (config.checks + 1), config.steps * config.batch_size)
+        seconds = speed.seconds(images, round(images * config.held_out) * (config.checks + 1), config.steps_planned * config.batch_size)
         less = " It may stop earlier by itself." if config.patience is not None else ""
         return Estimate(seconds, f"About {duration(seconds)}{self._memory(project, config, backbone, images)} on this machine.{less}")
 

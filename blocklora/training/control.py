@@ -5,7 +5,9 @@ A step of a large model on a CPU takes seconds; looking only between steps would
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -20,6 +22,7 @@ class Control:
 
     def __init__(self) -> None:
         self._stop = threading.Event()
+        self._unheard = False
 
     def stop(self) -> None:
         self._stop.set()
@@ -29,11 +32,20 @@ class Control:
         return self._stop.is_set()
 
     def clear(self) -> None:
-        """Let computing go on: what remains is the last measurement."""
+        """Let computing go on."""
         self._stop.clear()
 
+    @contextlib.contextmanager
+    def unheard(self) -> Iterator[None]:
+        """While what is measured is short and has to be done: a wish to stop is heard afterwards."""
+        self._unheard = True
+        try:
+            yield
+        finally:
+            self._unheard = False
+
     def check(self) -> None:
-        if self._stop.is_set():
+        if self._stop.is_set() and not self._unheard:
             raise StopRequested
 
     def watch(self, model: nn.Module) -> None:

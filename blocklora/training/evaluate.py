@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,11 @@ def verdict(section: dict[str, Any], before: Before, names_known: bool) -> str:
 
 def measure(setup: Setup) -> Measured:
     """Measure the version that is kept on the held-out images, and on the person's own test images where there are some."""
+    return with_test(measure_held_out(setup), setup)
+
+
+def measure_held_out(setup: Setup) -> Measured:
+    """Measure the version that is kept on the held-out images."""
     weights = final_class_weights(setup)
     held_logits = setup.logits(embed_all(setup.backbone, setup.held_out, setup.compute), weights).numpy()
     temperature = fit_temperature(held_logits, setup.held_out.labels.numpy())
@@ -85,9 +90,16 @@ def measure(setup: Setup) -> Measured:
         "logit_scale": setup.backbone.logit_scale,
         "verdict": verdict(held, setup.before, setup.choice.names_known),
     }
-    if setup.test is not None and setup.data.test is not None and setup.before_test is not None:
-        logits = setup.logits(embed_all(setup.backbone, setup.test, setup.compute), weights).numpy()
-        section = _section(setup, setup.test, logits, temperature, list(setup.data.test.items))
-        result["test"] = section
-        result["verdict"] = verdict(section, setup.before_test, setup.choice.names_known)
     return Measured(weights, temperature, result)
+
+
+def with_test(measured: Measured, setup: Setup) -> Measured:
+    """`measured` with the section on the person's own test images, where there are some: the adapters as they are now, with its class
+    weights and temperature.
+    """
+    if setup.test is None or setup.data.test is None or setup.before_test is None:
+        return measured
+    logits = setup.logits(embed_all(setup.backbone, setup.test, setup.compute), measured.class_weights).numpy()
+    section = _section(setup, setup.test, logits, measured.temperature, list(setup.data.test.items))
+    words = verdict(section, setup.before_test, setup.choice.names_known)
+    return replace(measured, result={**measured.result, "test": section, "verdict": words})

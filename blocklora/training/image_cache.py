@@ -52,6 +52,12 @@ class ImageCache:
         """Keep one picture, uint8 (H, W, 3)."""
         self._images.append(torch.from_numpy(shrink(image, self._side).copy()))
 
+    def copy(self) -> ImageCache:
+        """A cache of its own with the same pictures."""
+        other = ImageCache(self.size, self.crop_scale)
+        other._images = list(self._images)
+        return other
+
     def __len__(self) -> int:
         return len(self._images)
 

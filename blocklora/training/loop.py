@@ -129,8 +129,9 @@ def _smaller(setup: Setup, state: State, error: torch.OutOfMemoryError) -> Note:
     return Note(f"The device ran out of memory: steps of {whole} images go on in pieces of {piece}, a little slower.")
 
 
-def train(setup: Setup, state: State, steps: int, control: Control) -> Generator[Event | Snapshot, None, bool]:
-    """Train up to `steps`; returns whether it ended before them (by a person, or because it got worse).
+def train(setup: Setup, state: State, steps: int, control: Control, later: int = 0) -> Generator[Event | Snapshot, None, bool]:
+    """Train up to `steps`; returns whether it ended before them (by a person, or because it got worse). What is said of the time left
+    counts `later` steps that are to follow.
 
     On return the trained tensors hold the version to keep: the best one where the recipe watches held-out images, else the last.
     """
@@ -146,7 +147,7 @@ def train(setup: Setup, state: State, steps: int, control: Control) -> Generator
             setup.adapters.train(False)
             yield _validate(setup, state)
             setup.adapters.train(True)
-        while progress.step < steps:
+        while progress.step < steps and not progress.over:
             control.check()
             for group in state.optimiser.param_groups:
                 group["lr"] = cosine(progress.step, steps, group["peak"])
@@ -160,7 +161,8 @@ def train(setup: Setup, state: State, steps: int, control: Control) -> Generator
             progress.seconds += meter.lap()
             last = progress.step == steps
             if meter.due(SAY_SECONDS) or last:
-                yield Step(progress.step, steps, *meter.take(state.optimiser.param_groups[0]["lr"], steps - progress.step))
+                left = steps + later - progress.step
+                yield Step(progress.step, steps + later, *meter.take(state.optimiser.param_groups[0]["lr"], left))
             if len(setup.held_out) and (progress.step % every == 0 or last):
                 setup.adapters.train(False)
                 yield _validate(setup, state)
@@ -185,7 +187,8 @@ def train(setup: Setup, state: State, steps: int, control: Control) -> Generator
         state.use_best()
     else:
         progress.best_step = progress.step
-    return early
+    progress.over = True
+    return early or progress.step < steps
 
 
 class _Meter:

@@ -19,6 +19,7 @@ from blocklora.clip.backbones import Backbone, DownloadProgress, load_backbone
 from blocklora.clip.pixels import to_model_input
 from blocklora.clip.prompts import PromptBatch, image_features, text_class_weights, tokenise, weights_of_prompts
 from blocklora.clip.split import Split, split_image_tower, split_text_tower
+from blocklora.config import TrainingConfig
 from blocklora.errors import TrainingError
 from blocklora.files import read_json
 from blocklora.jobs.events import Caching, Downloading, Event, Note
@@ -93,6 +94,11 @@ class Setup:
     backbone: Backbone
     compute: Compute
     cache: ImageCache
+    frozen: Features
+    """What the frozen model makes of the training images, which the class weights start from."""
+    frozen_held: Features
+    untrained: dict[str, torch.Tensor]
+    """The adapters as they begin."""
     labels: torch.Tensor
     held_out: EvalSet
     test: EvalSet | None
@@ -272,10 +278,7 @@ def prepare(
     adapters = attach(backbone.model, adapter, spec.training.seed)
     image_split = _parted(adapters, "image", lambda first: split_image_tower(backbone.model, first))
     text_split = _parted(adapters, "text", lambda first: split_text_tower(backbone.model, prompts.tokens, first))
-    views = None
-    if image_split is not None:
-        seen = math.ceil((spec.training.steps or 1) * spec.training.batch_size / len(cache))
-        views = Views(cache, image_split.lower, backbone.preprocess, compute, spec.training.seed, seen, folder)
+    views = views_of(image_split, cache, backbone, compute, spec.training, folder)
     with torch.no_grad():
         text_hidden = None if text_split is None else text_split.lower(prompts.tokens)
     return Setup(
@@ -284,6 +287,9 @@ def prepare(
         backbone=backbone,
         compute=compute,
         cache=cache,
+        frozen=features,
+        frozen_held=held,
+        untrained={name: parameter.detach().clone() for name, parameter in adapters.named_parameters()},
         labels=features.labels.clone(),
         held_out=held_out,
         test=test,
@@ -299,6 +305,16 @@ def prepare(
         text_split=text_split,
         text_hidden=text_hidden,
     )
+
+
+def views_of(
+    part: Split | None, cache: ImageCache, backbone: Backbone, compute: Compute, training: TrainingConfig, folder: Path | None
+) -> Views | None:
+    """Room for the views that the steps of `training` will ask for; None where no layer lies below the first adapted one."""
+    if part is None:
+        return None
+    seen = math.ceil(training.steps * training.batch_size / len(cache))
+    return Views(cache, part.lower, backbone.preprocess, compute, training.seed, seen, folder)
 
 
 def _parted(adapters: Adapters, tower: str, part: Callable[[int], Split | None]) -> Split | None:

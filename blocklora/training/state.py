@@ -14,13 +14,16 @@ from blocklora.training.setup import Setup
 
 @dataclass
 class Progress:
-    """Where a run stands; with the tensors of `State` all it takes to go on. `stale_checks` is how many in a row were worse."""
+    """Where a run stands; with the tensors of `State` all it takes to go on. `stale_checks` is how many in a row were worse;
+    `over` says that the run's watched steps have come to their end, early or not.
+    """
 
     step: int = 0
     micro_batch: int = 0
     best_step: int = 0
     stale_checks: int = 0
     seconds: float = 0.0
+    over: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ class State:
                 self.named[name].copy_(value)
 
 
-def start_state(setup: Setup) -> State:
-    """Adapters and class weights at their start, with a fresh optimiser."""
+def start_state(setup: Setup, micro_batch: int | None = None) -> State:
+    """Adapters and class weights at their start, with a fresh optimiser. `micro_batch` is what is known to fit; else it is found out."""
     config = setup.spec.training
     named = setup.trainable()
     heads = [p for name, p in named.items() if name == "class_weights.shift"]
@@ -108,4 +111,4 @@ def start_state(setup: Setup) -> State:
         # The shift is measured from a good start, so decay pulls it back to that start.
         groups.append({"params": heads, "lr": config.head_learning_rate, "peak": config.head_learning_rate})
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999), weight_decay=config.weight_decay, fused=setup.compute.device.type == "cuda")
-    return State(named, optimiser, Progress(micro_batch=fitting(setup)), setup.choice)
+    return State(named, optimiser, Progress(micro_batch=micro_batch or fitting(setup)), setup.choice)

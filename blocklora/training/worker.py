@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from blocklora.errors import StudioError
 from blocklora.files import write_json
-from blocklora.jobs.events import Cancelled, Evaluating, EventWriter, Failed, Finished, Note, Prepared, Queued, Started
+from blocklora.jobs.events import Cancelled, EventWriter, Failed, Finished, Note, Prepared, Queued, Started, Step
 from blocklora.jobs.events import Checkpoint as CheckpointSaid
 from blocklora.jobs.liveness import beat
 from blocklora.jobs.run_folder import CANCEL, STOP, RunFolder
@@ -27,6 +27,7 @@ from blocklora.speeds import Stopwatch, recall, remember
 
 if TYPE_CHECKING:
     from blocklora.training.control import Control
+    from blocklora.training.evaluate import Measured
     from blocklora.training.setup import Setup
     from blocklora.training.state import State
 
@@ -81,6 +82,7 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     from blocklora.training.control import Control
     from blocklora.training.device import choose
     from blocklora.training.loop import train
+    from blocklora.training.retrain import finish
     from blocklora.training.setup import Data, prepare
     from blocklora.training.state import Snapshot, start_state
 
@@ -108,13 +110,12 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     whole, piece = spec.training.batch_size, state.progress.micro_batch
     if piece < whole:
         say(Note(f"Memory is short: steps of {whole} images go through the model in pieces of {piece}, a little slower."))
-    steps = spec.training.steps
+    steps, planned = spec.training.steps, spec.training.steps_planned
     trainable = sum(parameter.numel() for parameter in state.named.values())
     mode = setup.choice.mode
-    say(
-        Prepared(compute.memory_line(), compute.precision, steps, len(setup.cache), len(setup.held_out), trainable, mode, setup.choice.note)
-    )
-    training = train(setup, state, steps, control)
+    counts = (len(setup.cache), len(setup.held_out), trainable)
+    say(Prepared(compute.memory_line(), compute.precision, planned, *counts, mode, setup.choice.note))
+    training = train(setup, state, steps, control, planned - steps)
     while True:
         try:
             item = next(training)
@@ -127,22 +128,28 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
         else:
             stopwatch.hear(item)
             say(item)
-    setup.close()
-    control.clear()
-    watcher.control = None  # measuring is short, and there is nothing left to stop
-    say(Evaluating(state.progress.best_step))
+    save_checkpoint(run.checkpoint_path, state.snapshot())  # what follows begins here again, should it be interrupted
+    finishing = finish(setup, state, control, run.path, go_on=run.requested() is None)
+    while True:
+        try:
+            event = next(finishing)
+        except StopIteration as done:
+            measured: Measured = done.value
+            break
+        if isinstance(event, Step):
+            stopwatch.hear(event)
+        say(event)
+    watcher.control = None  # there is nothing left to stop
     seconds = (0.0 if snapshot is None else snapshot.progress.seconds) + time.time() - began
-    _write(run, setup, state, early, seconds)
+    _write(run, setup, state, measured, early, seconds)
     run.checkpoint_path.unlink(missing_ok=True)
     say(Finished(seconds, early))
 
 
-def _write(run: RunFolder, setup: Setup, state: State, early: bool, seconds: float) -> None:
+def _write(run: RunFolder, setup: Setup, state: State, measured: Measured, early: bool, seconds: float) -> None:
     """The result and the adapter file of the version that is kept; the result last, since it says that the run is complete."""
-    from blocklora.training.evaluate import measure
     from blocklora.training.publish import publish_adapter
 
-    measured = measure(setup)
     result = {
         **measured.result,
         "seconds": seconds,

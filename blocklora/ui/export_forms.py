@@ -84,7 +84,7 @@ def bundle(found: Form | None, name: str, offer: Offer, busy: bool) -> str:
     return html.card(body, f'<div class="buttons">{buttons}</div>', title=TITLES[BUNDLE], kind="form")
 
 
-def smaller(found: list[Precision], name: str, offer: Offer, busy: bool) -> str:
+def smaller(found: list[Precision], form: Form | None, name: str, offer: Offer, busy: bool) -> str:
     """The file in three precisions with what each costs, or a button that makes them."""
     if not found:
         text = "Half precision and 8-bit integers, each held against the full file and measured on this machine. Then you choose."
@@ -94,7 +94,8 @@ def smaller(found: list[Precision], name: str, offer: Offer, busy: bool) -> str:
     head = ("", "Size", "One picture", "Right on", "Same as full", "")
     table = html.table(head, rows, numbers=(1, 2, 3, 4, 5))
     again = html.button("Make again", "make", kind="quiet", data_form=VARIANTS, disabled=busy)
-    return html.card(table, f'<div class="buttons">{again}</div>', title=TITLES[VARIANTS], kind="form")
+    note = f'<p class="hint">{html.escape(form.note)}</p>' if form is not None and form.note else ""
+    return html.card(table, note, f'<div class="buttons">{again}</div>', title=TITLES[VARIANTS], kind="form")
 
 
 def _precision(row: Precision, name: str, offer: Offer) -> tuple[str, ...]:

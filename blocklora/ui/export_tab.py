@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocklora.errors import JobError, StudioError
 from blocklora.projects.names import slug
-from blocklora.services.exported import BUNDLE, exported, made, precisions
+from blocklora.services.exported import BUNDLE, VARIANTS, exported, made, precisions
 from blocklora.ui import export_forms, export_view, forms, html
 from blocklora.ui.forms import Act
 from blocklora.ui.predict_tab import model_words
@@ -80,7 +80,7 @@ class ExportTab:
         name, offer = slug(project.name), self.ctx.downloads.offer
         names = export_forms.renamed(self.studio.renamed(project, run), busy)
         bundle = export_forms.bundle(made(run, BUNDLE), name, offer, busy)
-        smaller = export_forms.smaller(precisions(run), name, offer, busy)
+        smaller = export_forms.smaller(precisions(run), made(run, VARIANTS), name, offer, busy)
         others = export_forms.others({form: made(run, form) for form in export_forms.HINTS}, name, offer, busy)
         return f'{names}<div class="two forms">{bundle}{smaller}</div>{others}'
 

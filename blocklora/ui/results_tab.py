@@ -130,6 +130,8 @@ def _small_print(result: Mapping[str, Any]) -> str:
         str(result.get("device", "")),
         str(result.get("precision", "")),
     ]
+    if result.get("held_out", {}).get("since_trained_on"):
+        facts.append("then trained anew on all of them and the held-out ones")
     if result.get("trainable_parameters"):
         size = result.get("adapter_bytes", 0) / 1000
         facts.append(f"{result['trainable_parameters']:,} trained parameters, adapter file {size:,.0f} KB")

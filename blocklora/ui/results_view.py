@@ -58,6 +58,8 @@ def interval_words(section: Section) -> str:
     words = f"On new images like these, expect between {low} and {high} right."
     if n < 20:
         words += f" With {html.plural(n, 'image')} that is all one can say: one more or less moves the share by {charts.percent(1 / n)}."
+    if section.get("since_trained_on"):
+        words += " The file was then trained anew on all images, these included: the figure is from before."
     return words
 
 

@@ -27,7 +27,8 @@ TRAINING_NUMBERS = (
 )
 WHOLE = frozenset({"rank", "blocks", "last_layers", "steps", "batch_size", "seed"})
 SETS = {"targets": AdapterConfig, "towers": AdapterConfig}
-CHOICES = {"scaling": AdapterConfig, "class_weights": TrainingConfig, "device": TrainingConfig, "precision": TrainingConfig}
+RUN_CHOICES = ("class_weights", "retrain", "device", "precision")
+CHOICES = {"scaling": AdapterConfig, **dict.fromkeys(RUN_CHOICES, TrainingConfig)}
 MOST_TEMPLATES, LONGEST = 20, 2000
 
 
@@ -93,7 +94,7 @@ class TrainForm:
         """
         own = studio.preset(project, self.preset, self.backbone)
         values: dict[str, Any] = {name: _number(name, self.fields[name]) for name in TRAINING_NUMBERS if name in self.fields}
-        values |= {name: self.fields[name] for name in ("class_weights", "device", "precision") if name in self.fields}
+        values |= {name: self.fields[name] for name in RUN_CHOICES if name in self.fields}
         if "templates" in self.fields:
             lines = [line.strip() for line in self.fields["templates"].splitlines() if line.strip()]
             if len(lines) > MOST_TEMPLATES:

@@ -34,6 +34,7 @@ LABELS = {
     "steps": "Steps",
     "batch_size": "Images in a step",
     "held_out": "Held-out share",
+    "retrain": "Then train on all images",
     "seed": "Seed",
     "device": "Device",
     "precision": "Precision",
@@ -58,7 +59,7 @@ GROUPS = (
     ("Adapter", ("rank", "blocks", "alpha", "scaling", "dropout", "last_layers", "targets", "towers")),
     ("Classes", ("class_weights", "templates")),
     ("Training", ("steps", "batch_size", "learning_rate", "head_learning_rate", "weight_decay", "label_smoothing", "crop_scale")),
-    ("Run", ("held_out", "seed", "device", "precision")),
+    ("Run", ("held_out", "retrain", "seed", "device", "precision")),
 )
 
 
@@ -196,6 +197,8 @@ def _select(name: str, value: str, offer: Offer) -> str:
         best = "whatever is best on your images"
         options = [("", f"the preset: {CHOICE_WORDS.get(own, best)}")]
         options += [(choice, CHOICE_WORDS.get(choice, best)) for choice in limits(name)["choices"]]
+    elif name == "retrain":
+        options = [("", f"the preset: {offer.own.retrain}"), *((choice, choice) for choice in limits(name)["choices"])]
     else:
         options = [(choice, CHOICE_WORDS.get(choice, "automatic")) for choice in limits(name)["choices"]]
     rows = "".join(f'<option value="{key}"{html.attrs(selected=key == value)}>{html.escape(words)}</option>' for key, words in options)

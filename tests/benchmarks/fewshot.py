@@ -34,8 +34,8 @@ from blocklora.projects.home import default_home
 from blocklora.projects.splits import split
 from blocklora.training.control import Control
 from blocklora.training.device import choose
-from blocklora.training.evaluate import measure
 from blocklora.training.loop import train
+from blocklora.training.retrain import finish
 from blocklora.training.setup import Data, Setup, prepare
 from blocklora.training.state import start_state
 
@@ -108,8 +108,8 @@ def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, a
     setup = last(prepare(spec, data, choose(args.device, config.precision, print), Control()))
     heads = frozen_heads(setup) if args.heads else {}
     state = start_state(setup)
-    last(train(setup, state, config.steps or 1, Control()))
-    measured = measure(setup).result
+    last(train(setup, state, config.steps, Control()))
+    measured = last(finish(setup, state, Control())).result
     return {
         "tuned": measured["test"]["top1"],
         "held_out": measured["held_out"]["top1"],

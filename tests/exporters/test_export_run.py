@@ -212,6 +212,8 @@ def test_gate_uses_training_pictures_only_where_none_was_held_out(run: RunFolder
     all_train = Data(data.dataset, tuple(range(len(data.dataset.items))), (), None)
     pictures, source, total = gate_pictures(all_train)
     assert (source, total, len(list(pictures()))) == ("training", 12, 12)
+    _, source, total = gate_pictures(data, retrained=True)
+    assert (source, total) == ("training", 6)
 
 
 def test_deleted_pictures_are_left_out_of_the_gate(run: RunFolder, tmp_path: Path) -> None:

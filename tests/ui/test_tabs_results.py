@@ -75,6 +75,14 @@ def test_training_that_did_not_help_is_told() -> None:
     assert "one more or less moves the share by 12 %" in headline(same, section, False)
 
 
+def test_a_figure_from_before_the_last_training_says_so() -> None:
+    section = section_of([[3, 1], [1, 3]], ["a", "b"])
+    result = {"frozen": {"n": 8, "correct": 5, "top1": 5 / 8}, "zero_shot": {}}
+    words = "trained anew on all images"
+    assert words not in headline(result, section, False)
+    assert words in headline(result, {**section, "since_trained_on": True}, False)
+
+
 def test_no_held_out_images_is_not_a_score() -> None:
     drawn = headline({"verdict": "There were too few images."}, {"n": 0, "correct": 0}, False)
     assert "Nobody knows yet" in drawn and "There were too few images." in drawn
