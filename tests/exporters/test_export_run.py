@@ -212,7 +212,7 @@ def test_gate_uses_training_pictures_only_where_none_was_held_out(run: RunFolder
     all_train = Data(data.dataset, tuple(range(len(data.dataset.items))), (), None)
     pictures, source, total = gate_pictures(all_train)
     assert (source, total, len(list(pictures()))) == ("training", 12, 12)
-    _, source, total = gate_pictures(data, retrained=True)
+    _, source, total = gate_pictures(data, since_trained_on=True)
     assert (source, total) == ("training", 6)
 
 
