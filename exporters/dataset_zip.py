@@ -17,8 +17,9 @@ from blocklora.files import read_json, sha256_file
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.projects.dataset import Dataset, Item
 from blocklora.projects.formats import HEAD, sniff
+from blocklora.projects.safe_names import folder_names
 from blocklora.services.tables import to_csv
-from exporters.file_names import file_name, folder_names
+from exporters.file_names import file_name
 from exporters.workplace import sweep
 from exporters.zip_file import README, Progress, ZipWriter, new_zip
 
@@ -62,7 +63,7 @@ def write_dataset_zip(run: RunFolder, target: Path, progress: Progress) -> None:
         ProjectError: the list is damaged.
     """
     pictures = _read(run)
-    folders = folder_names(pictures.dataset.class_names)
+    folders = list(folder_names(pictures.dataset.class_names).values())
     written = _Written()
     sweep(run.export_dir)
     with new_zip(target) as archive:
