@@ -35,7 +35,7 @@ TOLERANCES = {
 }
 MARKED_DROP = 0.01
 CALIBRATION_PICTURES = 32
-TIMED_RUNS, UNTIMED_RUNS = 15, 3
+TURNS, TIMED_RUNS, UNTIMED_RUNS = 3, 5, 3
 
 Progress = Callable[[str, float], None]
 
@@ -190,12 +190,16 @@ def _ask(model: OnnxClassifier, pixels: np.ndarray) -> Answer:
 
 
 def _times(variant: OnnxClassifier, full: OnnxClassifier, picture: Picture) -> tuple[float, float]:
-    """Median milliseconds of both at batch 1, run in turn so that whatever else the machine does hits both."""
+    """Median milliseconds of both at batch 1, in turns so that whatever else the machine does hits both.
+
+    A turn is a few runs: the threads of the session before go on waiting awake for a while, and would slow the first ones.
+    """
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(UNTIMED_RUNS + TIMED_RUNS):
+    for _ in range(TURNS):
         for model, kept in zip((variant, full), times, strict=True):
-            kept.append(model.predict([picture.pixels])[0].milliseconds)
-    return round(median(times[0][UNTIMED_RUNS:]), 2), round(median(times[1][UNTIMED_RUNS:]), 2)
+            runs = [model.predict([picture.pixels])[0].milliseconds for _ in range(UNTIMED_RUNS + TIMED_RUNS)]
+            kept.extend(runs[UNTIMED_RUNS:])
+    return round(median(times[0]), 2), round(median(times[1]), 2)
 
 
 def _name(precision: str) -> str:

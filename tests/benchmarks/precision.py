@@ -1,9 +1,9 @@
 """How quick and how small each precision of an exported file is: `python tests/benchmarks/precision.py --out figures.json --help`.
 
 For each model its image tower with ten classes is exported in fp32, fp16 and int8 (scales found while running, and beforehand), and asked
-about one picture at a time on the processor. The files take turns, so that a busy machine slows all of them; medians of the rounds and
-of each round's ratio to fp32 are written. `builtin` is the backbone in this repository; an open_clip name gets random weights, since time
-does not depend on them. Accuracy is measured where a run is exported (`variants.json`), not here.
+about one picture at a time on the processor. The files take turns of a few pictures, so that a busy machine slows all of them; medians
+of the turns and of each round's ratio to fp32 are written. `builtin` is the backbone in this repository; an open_clip name gets random
+weights, since time does not depend on them. Accuracy is measured where a run is exported (`variants.json`), not here.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from exporters.onnx_export import export_onnx
 from exporters.predictor import OnnxClassifier
 
 CLASSES = 10
+RUNS, UNTIMED = 9, 4  # of a turn
 
 
 def backbone_of(name: str) -> Backbone:
@@ -67,11 +68,12 @@ def measure(name: str, folder: Path, rounds: int) -> dict[str, Any]:
     models = {way: OnnxClassifier(path, cpu_only=True) for way, path in paths.items()}
     picture = next(pictures(1))
     times: dict[str, list[float]] = {way: [] for way in models}
-    for number in range(rounds + 5):
+    for number in range(rounds + 1):
         for way, model in models.items():
-            spent = model.predict([picture])[0].milliseconds
-            if number >= 5:
-                times[way].append(spent)
+            # The threads of the file before go on waiting awake for a while, and would slow the first runs of this one.
+            spent = [model.predict([picture])[0].milliseconds for _ in range(RUNS)][UNTIMED:]
+            if number:
+                times[way].append(statistics.median(spent))
     rows = {}
     for way, spent in times.items():
         ratios = [mine / full for mine, full in zip(spent, times["fp32"], strict=True)]
@@ -98,7 +100,7 @@ def table(results: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["builtin", "ViT-B-32"])
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.manual_seed(1)
