@@ -275,7 +275,8 @@ def model_words(run: RunFolder) -> str:
     """Which run the current model comes from, and how good it is."""
     result, spec = run.result() or {}, run.spec()
     section = result.get("test") or result.get("held_out") or {}
-    good = f", right on {section['correct']} of {section['n']} images it never saw" if section.get("n") else ""
+    seen = "before it was trained on these too" if section.get("since_trained_on") else "it never saw"
+    good = f", right on {section['correct']} of {section['n']} images {seen}" if section.get("n") else ""
     title = TITLES.get(str(spec["training"]["preset"]), "This")
     return f"{title} run of {when(spec.get('created'))}{good}."
 

@@ -189,3 +189,11 @@ def test_class_names_that_changed_are_offered_to_the_file(bench: Bench) -> None:
     assert f"“{classes[0].name}” is now “&lt;Hund&gt;”" in drawn
     tab.answer(Act("make", {"form": "labels"}), bench.values)
     assert bench.launcher.started[-1] == ("exporters.worker labels", run.path)
+
+
+def test_images_that_were_trained_on_since_are_not_called_unseen(bench: Bench) -> None:
+    run = published_run(bench)
+    assert "images it never saw." in tab_of(bench).show(bench.project)["room"]
+    result = run.result()
+    write_json(run.result_path, result | {"held_out": result["held_out"] | {"since_trained_on": True}})
+    assert "images before it was trained on these too." in tab_of(bench).show(bench.project)["room"]
