@@ -19,6 +19,8 @@ RUN_FILES: dict[str, int] = {
     "result.json": 64 * MB,
     "events.jsonl": 256 * MB,
     "log.txt": 64 * MB,
+    "environment.json": 1 * MB,
+    "note.json": 1 * MB,
     "adapter.safetensors": 1 * GB,
     "export/model.onnx": 2 * GB,
     "export/export.json": 64 * MB,
