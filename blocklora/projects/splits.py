@@ -48,7 +48,7 @@ def split(dataset: Dataset, held_out: float, seed: int, max_bits: int = NEAR_BIT
 def _choose(dataset: Dataset, share: float, seed: int, groups: list[list[int]]) -> set[int]:
     """Whole groups in an order drawn from the seed, as long as they fit; then what a class still lacks."""
     labels = [item.label for item in dataset.items]
-    keys = [_draw(seed, item.sha256, dataset.class_names[item.label]) for item in dataset.items]
+    keys = [draw(seed, item.sha256, dataset.class_names[item.label]) for item in dataset.items]
     groups = sorted(([*sorted(group, key=keys.__getitem__)] for group in groups), key=lambda group: keys[group[0]])
     total = Counter(labels)
     wanted = {label: _wanted(count, share) for label, count in total.items()}
@@ -71,7 +71,7 @@ def _choose(dataset: Dataset, share: float, seed: int, groups: list[list[int]]) 
     return chosen
 
 
-def _draw(seed: int, sha256: str, class_name: str) -> str:
+def draw(seed: int, sha256: str, class_name: str) -> str:
     """A number drawn for one image from the seed: the smaller, the sooner it is kept out."""
     return hashlib.sha256(f"{seed}/{sha256}/{class_name}".encode()).hexdigest()
 

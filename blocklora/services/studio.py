@@ -144,8 +144,11 @@ class Studio:
             return Estimate(None, self._measure_speed(resolve(config.device), backbone))
         images = sum(c.count for c in project.classes())
         seconds = speed.seconds(images, round(images * config.held_out) * (config.checks + 1), config.steps_planned * config.batch_size)
-        less = " It may stop earlier by itself." if config.patience is not None else ""
-        return Estimate(seconds, f"About {duration(seconds)}{self._memory(project, config, backbone, images)} on this machine.{less}")
+        words = f"About {duration(seconds)}{self._memory(project, config, backbone, images)} on this machine."
+        words += " It may stop earlier by itself." if config.patience is not None else ""
+        if config.estimate_minutes > 0:
+            words += f" Where {duration(60 * config.estimate_minutes)} more are enough, every image is then judged by a model that has not seen it."
+        return Estimate(seconds, words)
 
     def _memory(self, project: Project, config: TrainingConfig, backbone: str, images: int) -> str:
         """How much memory a run would take, in words; '' while nobody knows."""

@@ -12,6 +12,10 @@ from blocklora.lora.adapter_file import FORMAT_VERSION, AdapterMeta, save_adapte
 from blocklora.training.evaluate import Measured
 from blocklora.training.setup import Setup
 
+MEASURED = "measured.safetensors"
+"""The version that the held-out figure belongs to, where the published one learned from the held-out images too: whoever goes on from this
+run begins here, so that the held-out images stay unseen."""
+
 
 def publish_adapter(path: Path, setup: Setup, measured: Measured) -> tuple[int, int]:
     """Write the adapter file; returns its size in bytes and the number of trained values."""
@@ -38,4 +42,6 @@ def publish_adapter(path: Path, setup: Setup, measured: Measured) -> tuple[int, 
     )
     tensors = {**{k: v.detach().cpu() for k, v in setup.adapters.state_dict().items()}, "class_weights": measured.class_weights}
     save_adapter(path, tensors, meta)
+    if measured.kept:
+        save_adapter(path.with_name(MEASURED), {**measured.kept, "class_weights": measured.kept["class_weights"]}, meta)
     return path.stat().st_size, sum(parameter.numel() for parameter in setup.trainable().values())

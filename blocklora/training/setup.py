@@ -109,6 +109,8 @@ class Setup:
     text_adapted: bool
     before: Before
     before_test: Before | None
+    started_from: str = ""
+    """The run whose adapters these began as, where a person went on with one."""
     image_split: Split | None = None
     views: Views | None = None
     text_split: Split | None = None
