@@ -85,7 +85,7 @@ class Covers:
         return len(self.widths)
 
     def drawn(self, side: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns (P, side) of the windows; a window is the outer product of its two. Edges fall off over a quarter of the width."""
+        """Rows and columns (P, side) of the windows; a window is the outer product of its two, its edges fall off over a quarter of it."""
         at = (np.arange(side, dtype=np.float32) + 0.5) / side
         half = self.widths[:, None] / 2
         soft = half / 2

@@ -167,7 +167,8 @@ def percent(share: float) -> str:
 def words(reason: Reason) -> str:
     """What the map says, for somebody who has never seen one."""
     if reason.flat:
-        return f"No part of the picture decides by itself: whatever is covered, “{reason.label}” stays at about {percent(reason.probability)}."
+        stays = f"“{reason.label}” stays at about {percent(reason.probability)}"
+        return f"No part of the picture decides by itself: whatever is covered, {stays}."
     return (
         f"The warm parts spoke for “{reason.label}”: covering them changes the answer most. With the most telling part covered, "
         f"it goes from {percent(reason.probability)} to {percent(reason.covered)}."
@@ -177,6 +178,6 @@ def words(reason: Reason) -> str:
 def limits(found: HeatMap) -> str:
     """What such a map is, and what it is not."""
     return (
-        f"Made by covering the picture bit by bit and asking the file again, {found.passes} times. It shows where the answer comes from, not "
-        "why: warm background means that the model goes by the background, and parts that only count together can stay cold."
+        f"Made by covering the picture bit by bit and asking the file again, {found.passes} times. It shows where the answer comes from, "
+        "not why: warm background means that the model goes by the background, and parts that only count together can stay cold."
     )

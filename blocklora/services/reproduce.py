@@ -15,7 +15,7 @@ from blocklora.errors import JobError
 from blocklora.files import read_json, sha256_file, write_json
 from blocklora.jobs.run_folder import STOP, RunFolder
 from blocklora.jobs.spec import RunSpec
-from blocklora.services.run_data import SECTIONS, read_run_data
+from blocklora.services.run_data import SECTIONS, has, read_run_data
 
 HEADER = 8  # bytes of a safetensors file that say how long its header is
 LISTED = 5
@@ -104,17 +104,16 @@ def held_against(old: RunFolder, new: RunFolder) -> Reproduced:
     Raises:
         JobError: one of them has no result.
     """
-    results = [run.result() for run in (old, new)]
-    if results[0] is None or results[1] is None:
+    then, now = old.result(), new.result()
+    if then is None or now is None:
         raise JobError("one of the two runs has no result.", "Let it finish first.")
-    then, now = results
     pairs = list(_answers(then, now))
     hashes = [tensors_hash(run.adapter_path) for run in (old, new)]
-    shown = next((name for name in SECTIONS if isinstance(then.get(name), dict)), "held_out")
+    shown = next((name for name in SECTIONS if has(then, name) and has(now, name)), "held_out")
     return Reproduced(
         run=str(new.path),
         adapter=hashes[0] == hashes[1] != "",
-        answers=all(before == after for before, after in pairs) and _figures(then) == _figures(now),
+        answers=all(before == after for before, after in pairs) and _figures(then, now) == _figures(now, then),
         adapter_hash=hashes[1],
         weight=_largest(old.adapter_path, new.adapter_path),
         probability=max((abs(before[1] - after[1]) for before, after in pairs), default=0.0),
@@ -123,7 +122,7 @@ def held_against(old: RunFolder, new: RunFolder) -> Reproduced:
         correct_then=int((then.get(shown) or {}).get("correct", 0)),
         correct_now=int((now.get(shown) or {}).get("correct", 0)),
         differences=tuple(differences(old.environment(), new.environment())),
-        notes=tuple(_notes(old)),
+        notes=tuple(_notes(old, then, now)),
     )
 
 
@@ -135,14 +134,17 @@ def _answers(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[
             yield (before["predicted"], before["probability"]), (after["predicted"], after["probability"])
 
 
-def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result measured, without times and places."""
-    kept = ("frozen", "zero_shot", "temperature", "class_weights", "best_step", "steps_done")
-    sections = {name: [result[name]["n"], result[name]["correct"], result[name]["confusion"]] for name in SECTIONS if result.get(name)}
+def _figures(result: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result measured, without times and places, and without what only one of the two had the time to measure."""
+    kept = ("frozen", "zero_shot", "class_weights", "best_step", "steps_done")
+    both = [name for name in SECTIONS if has(result, name) and has(other, name)]
+    sections = {name: [result[name][key] for key in ("n", "correct", "confusion")] for name in both}
     return {**{key: result.get(key) for key in kept}, **sections}
 
 
-def _notes(old: RunFolder) -> Iterator[str]:
+def _notes(old: RunFolder, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    if bool(then.get("cross_validated")) != bool(now.get("cross_validated")):
+        yield "Only one of the two had the time to judge every image by cross-validation; that part is not compared."
     if old.requested() == STOP:
         yield "The old run was stopped by hand, which cannot be repeated: this one went on by itself."
     if not old.environment():
@@ -171,7 +173,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def tensors_hash(path: Path) -> str:
-    """SHA-256 over the tensors of a safetensors file: names, types, shapes and bytes, whatever its metadata say (a time); '' for no file."""
+    """SHA-256 over the tensors of a safetensors file: names, types, shapes, bytes, not its metadata (a time is there); '' for no file."""
     try:
         data = path.read_bytes()
         (length,) = struct.unpack("<Q", data[:HEADER])

@@ -9,7 +9,7 @@ from typing import Any
 
 from blocklora.errors import JobError
 from blocklora.jobs.run_folder import RunFolder
-from blocklora.services.run_data import RunData, measured, read_run_data
+from blocklora.services.run_data import SECTIONS, RunData, has, read_run_data
 
 FEW = 20  # shared pictures; below, a comparison says little
 CHANCE = 0.05
@@ -45,7 +45,7 @@ class Comparison:
 
     `gained` were wrong and are right, `lost` were right and are wrong, `moved` are wrong in both, but otherwise. `relabelled` pictures
     have another class in the second run and are left out. `only_first` and `only_second` count what the other has no answer to.
-    `section` is held_out or test. `settings` are (name, first, second).
+    `section` is that of the result. `settings` are (name, first, second).
     """
 
     section: str
@@ -82,9 +82,11 @@ def compare(first: RunFolder, second: RunFolder) -> Comparison:
         raise JobError("this is one run twice.", "Choose two.")
     results = [_result(run) for run in (first, second)]
     data = [read_run_data(run) for run in (first, second)]
-    section = "test" if all(measured(result) == "test" for result in results) else "held_out"
+    section = next((name for name in SECTIONS if all(has(result, name) for result in results)), "held_out")
     rows = [_rows(result, found, section) for result, found in zip(results, data, strict=True)]
-    gained, lost, moved = [], [], []
+    gained: list[Flip] = []
+    lost: list[Flip] = []
+    moved: list[Flip] = []
     shared = right_first = right_second = relabelled = 0
     for sha256, before in rows[0].items():
         after = rows[1].get(sha256)

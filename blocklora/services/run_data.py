@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from blocklora.files import read_json
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.projects.dataset import Dataset, Item
 
-SECTIONS = ("test", "held_out")
+SECTIONS = ("test", "cross_validated", "held_out")
+"""The parts of a result that say how good a run is, the one that its headline comes from first."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class RunData:
         """The pictures that a section of the result was measured on, in the order of its rows."""
         if section == "test":
             return [] if self.test is None else list(self.test.items)
+        if section == "cross_validated":  # every picture, judged by a model that had not seen it
+            return list(self.dataset.items)
         return [self.dataset.items[i] for i in self.held_out]
 
     def counts(self, places: tuple[int, ...]) -> list[int]:
@@ -58,6 +62,11 @@ def read_run_data(run: RunFolder) -> RunData:
     )
 
 
-def measured(result: dict[str, Any]) -> str:
-    """The section that a result's headline comes from: a person's own test pictures, else the held-out ones."""
-    return next((name for name in SECTIONS if isinstance(result.get(name), dict) and result[name].get("n")), "held_out")
+def measured(result: Mapping[str, Any]) -> str:
+    """The section that a result's headline comes from."""
+    return next((name for name in SECTIONS if has(result, name)), "held_out")
+
+
+def has(result: Mapping[str, Any], section: str) -> bool:
+    """Whether a result says anything in that section."""
+    return isinstance(result.get(section), dict) and bool(result[section].get("n"))

@@ -20,6 +20,7 @@ from blocklora.jobs.spec import RunSpec
 from blocklora.jobs.turns import Turns
 from blocklora.projects.dataset import Dataset
 from blocklora.projects.splits import Split, split
+from blocklora.services.run_notes import read_note
 from blocklora.services.status import Folder, RunStatus
 
 TRAINER = "blocklora.training.worker"
@@ -41,7 +42,10 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A line of the run list. `top1` is the share right on held-out images, None before it is known."""
+    """A line of the run list. `top1` is the share right on held-out images, None before it is known, `interval` its 95 % interval.
+
+    `data` is the hash of images and labels; `size` that of the ONNX file in bytes, 0 while there is none.
+    """
 
     id: str
     path: Path
@@ -55,6 +59,10 @@ class RunSummary:
     n: int
     seconds: float
     current: bool
+    interval: tuple[float, float] | None = None
+    data: str = ""
+    size: int = 0
+    note: str = ""
 
 
 def reasons_not_ready(names: Sequence[str], counts: Sequence[int]) -> list[str]:
@@ -213,4 +221,13 @@ class Runs:
             n=section.get("n", 0),
             seconds=result.get("seconds", status.seconds),
             current=path.name == current,
+            interval=_interval(section),
+            data=spec.data_hash,
+            size=run.onnx_path.stat().st_size if run.onnx_path.is_file() else 0,
+            note=read_note(run),
         )
+
+
+def _interval(section: dict[str, Any]) -> tuple[float, float] | None:
+    found = section.get("interval")
+    return (float(found[0]), float(found[1])) if section.get("n") and isinstance(found, list) and len(found) == 2 else None

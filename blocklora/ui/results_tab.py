@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocklora.errors import StudioError
 from blocklora.services.showing import run_of, run_to_watch
-from blocklora.ui import forms, html, results_view, run_list
+from blocklora.ui import forms, html, report, results_view, run_compare, run_list, run_notes, why
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.results_view import View
 from blocklora.ui.routes import thumb_url, view_url
@@ -18,6 +18,7 @@ from blocklora.ui.tab import Context, Refresh, Tab, needs_project
 if TYPE_CHECKING:
     import gradio as gr
 
+    from blocklora.jobs.run_folder import RunFolder
     from blocklora.projects.project import Project
     from blocklora.services.studio import Studio
 
@@ -30,6 +31,7 @@ class ResultsTab:
 
     ctx: Context
     room: gr.HTML
+    compared: run_compare.CompareRoom | None = None
 
     @property
     def studio(self) -> Studio:
@@ -38,25 +40,28 @@ class ResultsTab:
     def show(self, project: Project | None) -> Update:
         """The tab as it first opens."""
         if project is None:
-            return {self.room: needs_project("Results belong to a project that was trained.", "chart-line")}
-        return {self.room: self.draw(project, View())}
+            return {self.room: needs_project("Results belong to a project that was trained.", "chart-line")} | self._compared(None)
+        return {self.room: self.draw(project, View())} | self._compared(project)
+
+    def _compared(self, project: Project | None) -> Update:
+        return {} if self.compared is None else self.compared.show(project)
 
     def draw(self, project: Project, view: View) -> str:
         """The current run's result, and all runs."""
         run = self.studio.finished_run(project)
         result = None if run is None else run.result()
         titles = {info.name: info.title for info in self.studio.backbones()}
-        listed = run_list.draw(self.studio.runs(project), titles, "" if run is None else run.name)
+        listed = run_list.draw(self.studio.runs(project), titles, "" if run is None else run.name, project.dataset().data_hash)
         if run is None or result is None:
             return f'<div class="results">{self._nothing(project)}{listed}</div>'
         test = bool(result.get("test"))
         section = result["test"] if test else result["held_out"]
-        body = _section(project, result, section, view, test)
+        body = _section(project, run, result, section, view, test)
         if test:
-            held_out = _section(project, result, result["held_out"], View(), False, plain=True)
+            held_out = _section(project, run, result, result["held_out"], View(), False, plain=True)
             body += f'<h2 class="part">On the images held out in training</h2>{held_out}'
         state = html.attrs(data_view=json.dumps(view.to_dict()), data_run=run.name)
-        return f'<div class="results"{state}>{body}{listed}{_small_print(result)}</div>'
+        return f'<div class="results"{state}>{report.button()}{body}{listed}{_small_print(result)}</div>'
 
     def _nothing(self, project: Project) -> str:
         watched = run_to_watch(self.studio, project)
@@ -81,9 +86,14 @@ class ResultsTab:
         elif act.name == "delete":
             self.studio.delete_run(project, run_of(project, act.text("run")).path)
             view, toast = View(), notice("The run is deleted.")
+        elif act.name == run_notes.ACT:
+            toast = run_notes.keep(project, act)
+        elif act.name == report.ACT:
+            return {self.ctx.notice: report.save(self.ctx, project, self.studio.finished_run(project))}
         else:
             raise ValueError(f"the Results tab knows no act {act.name!r}")
-        return {self.room: self.draw(project, view)} | ({self.ctx.notice: toast} if toast else {})
+        changed = self._compared(project) if act.name in ("delete", run_notes.ACT) else {}
+        return {self.room: self.draw(project, view)} | changed | ({self.ctx.notice: toast} if toast else {})
 
 
 def _view(values: Mapping[str, Any]) -> View:
@@ -99,7 +109,9 @@ def _view(values: Mapping[str, Any]) -> View:
     return View(max(0, number("page", 0)), true, predicted) if true >= 0 and predicted >= 0 else View(max(0, number("page", 0)))
 
 
-def _section(project: Project, result: Mapping[str, Any], section: Mapping[str, Any], view: View, test: bool, plain: bool = False) -> str:
+def _section(
+    project: Project, run: RunFolder, result: Mapping[str, Any], section: Mapping[str, Any], view: View, test: bool, plain: bool = False
+) -> str:
     """All about one set of images; `plain` leaves out what belongs to the tab as a whole."""
     classes = len(section.get("per_class", []))
     if view.true >= classes or view.predicted >= classes:  # the cell of another run
@@ -119,7 +131,12 @@ def _section(project: Project, result: Mapping[str, Any], section: Mapping[str, 
     table = results_view.per_class(section)
     if plain:
         return head + table
-    return f'{head}<div class="two">{table}{results_view.confusion(section, view)}</div>{results_view.gallery(section, view, picture)}'
+
+    def more(row: Mapping[str, Any], words: str) -> str:
+        return why.button(run, str(row.get("image_id") or ""), words)
+
+    wrong = results_view.gallery(section, view, picture, more)
+    return f'{head}<div class="two">{table}{results_view.confusion(section, view)}</div>{wrong}'
 
 
 def _small_print(result: Mapping[str, Any]) -> str:
@@ -141,9 +158,11 @@ def _small_print(result: Mapping[str, Any]) -> str:
 def build(ctx: Context) -> Refresh:
     """The tab's one room and its events."""
     room = forms.stage("results")
-    tab = ResultsTab(ctx, room)
-    ctx.on_act(room, tab.answer, outputs=[room], trigger_mode="multiple")
-    return Refresh(tab.show, [room])
+    why.add(ctx)
+    compared = run_compare.add(ctx)
+    tab = ResultsTab(ctx, room, compared)
+    ctx.on_act(room, tab.answer, outputs=[room, compared.room], trigger_mode="multiple")
+    return Refresh(tab.show, [room, compared.room])
 
 
 TAB = Tab("results", "Results", build)

@@ -205,8 +205,15 @@ def wrong_images(section: Section, view: View) -> list[Mapping[str, Any]]:
     return sorted(rows, key=lambda row: -float(row["probability"]))
 
 
-def gallery(section: Section, view: View, picture: Callable[[Mapping[str, Any]], tuple[str, str] | None]) -> str:
-    """The wrong pictures; `picture` gives the addresses of the small and the large copy of one, or None where it is gone."""
+def gallery(
+    section: Section,
+    view: View,
+    picture: Callable[[Mapping[str, Any]], tuple[str, str] | None],
+    more: Callable[[Mapping[str, Any], str], str] = lambda row, words: "",
+) -> str:
+    """The wrong pictures; `picture` gives the addresses of the small and the large copy of one, or None where it is gone; `more` gives
+    buttons (HTML) for one that is there, from its row and what is said of it.
+    """
     names = [str(row["name"]) for row in section.get("per_class", [])]
     rows = wrong_images(section, view)
     pages = max(1, -(-len(rows) // WRONG))
@@ -218,12 +225,12 @@ def gallery(section: Section, view: View, picture: Callable[[Mapping[str, Any]],
         aside = html.button("Show all", "cell", kind="quiet", data_true=-1, data_predicted=-1)
     elif not rows:
         return html.card('<p class="hint">Nothing. Every held-out image was recognised.</p>', title=title) if section.get("n") else ""
-    shots = "".join(_shot(row, names, picture(row)) for row in rows[page * WRONG : (page + 1) * WRONG])
+    shots = "".join(_shot(row, names, picture(row), more) for row in rows[page * WRONG : (page + 1) * WRONG])
     words = f'<span class="hint">{html.plural(len(rows), "picture")}, most certain first</span>'
     return html.card(f'<div class="wrongs">{shots}</div>', html.pager(page, pages, "page"), title=title, aside=words + aside)
 
 
-def _shot(row: Mapping[str, Any], names: Sequence[str], urls: tuple[str, str] | None) -> str:
+def _shot(row: Mapping[str, Any], names: Sequence[str], urls: tuple[str, str] | None, more: Callable[[Mapping[str, Any], str], str]) -> str:
     true, said = names[row["label"]], names[row["predicted"]]
     sure = charts.percent(float(row["probability"]))
     words = f"{true}, taken for {said} ({sure})"
@@ -236,5 +243,6 @@ def _shot(row: Mapping[str, Any], names: Sequence[str], urls: tuple[str, str] | 
         )
     return (
         f'<figure class="wrong-shot">{image}<figcaption><span class="true">{html.escape(true)}</span>'
-        f'<span class="said">{html.icon("arrow-right", 12)}<b>{html.escape(said)}</b><em>{sure}</em></span></figcaption></figure>'
+        f'<span class="said">{html.icon("arrow-right", 12)}<b>{html.escape(said)}</b><em>{sure}</em></span>'
+        f"{more(row, words) if urls is not None else ''}</figcaption></figure>"
     )
