@@ -25,7 +25,7 @@ WINDOW = 1 / 3  # of the side that the file sees
 GRIDS = (12, 10, 8, 7)  # windows a side; the most that fit the time, and the least that still show something
 SECONDS = 1.5
 SIDE = 64  # of the map
-SHOWN = 2  # labels that are explained where none are asked for
+SHOWN, LEAST = 2, 0.01  # how many labels are explained where none are asked for, and how probable the second must be
 TINY = 1e-6  # probabilities are held this far from 0 and 1, where log-odds end
 
 
@@ -41,7 +41,7 @@ def explain(model: OnnxClassifier, picture: np.ndarray, labels: Sequence[str] = 
     began = time.perf_counter()
     whole = model.predict([picture])[0]  # refuses what is no picture
     seen, box = seen_by(model, picture)
-    places = _places(model, labels) or [int(i) for i in np.argsort(-whole.probabilities, kind="stable")[:SHOWN]]
+    places = _places(model, labels) or _likely(whole.probabilities)
     if windows is None:
         windows = _affordable(model, seen)
     covers = grid(windows, WINDOW)
@@ -49,7 +49,7 @@ def explain(model: OnnxClassifier, picture: np.ndarray, labels: Sequence[str] = 
     plain = look(model, [seen])[0]
     reasons = tuple(_reason(model, place, float(whole.probabilities[place]), plain[place], covers, falls[:, place]) for place in places)
     height, width = picture.shape[:2]
-    return HeatMap(reasons, height, width, box, len(covers), time.perf_counter() - began)
+    return HeatMap(reasons, whole.label, height, width, box, len(covers), time.perf_counter() - began)
 
 
 def _places(model: OnnxClassifier, labels: Sequence[str]) -> list[int]:
@@ -57,6 +57,11 @@ def _places(model: OnnxClassifier, labels: Sequence[str]) -> list[int]:
     if unknown:
         raise ImageError(f"the model has no class {unknown[0]!r}.", f"It has: {', '.join(model.labels)}.")
     return [model.labels.index(label) for label in labels]
+
+
+def _likely(probabilities: np.ndarray) -> list[int]:
+    order = np.argsort(-probabilities, kind="stable")[:SHOWN]
+    return [int(i) for place, i in enumerate(order) if not place or probabilities[i] >= LEAST]
 
 
 def _reason(model: OnnxClassifier, place: int, probability: float, plain: float, covers: Covers, falls: np.ndarray) -> Reason:

@@ -36,11 +36,12 @@ class Reason:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """The reasons for one or more labels, in the order asked for. `box` is what the file sees of the picture (`height`, `width`): top,
+    """The reasons for one or more labels, in the order asked for. `answer` is the file's, of the whole picture. `box` is what the file sees of the picture (`height`, `width`): top,
     left, height, width in pixels. `passes` pictures went through the file in `seconds`.
     """
 
     reasons: tuple[Reason, ...]
+    answer: str
     height: int
     width: int
     box: tuple[int, int, int, int]
@@ -161,7 +162,8 @@ def blended(picture: np.ndarray, found: HeatMap, reason: Reason, opacity: float 
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if 0.005 <= share <= 0.995 or share in (0.0, 1.0) else f"{100 * share:.1f} %"
+    """A probability as people say it; one that is not quite 0 or 1 is not called that."""
+    return "over 99 %" if share > 0.99 else "under 1 %" if share < 0.01 else f"{100 * share:.0f} %"
 
 
 def words(reason: Reason) -> str:
@@ -169,10 +171,10 @@ def words(reason: Reason) -> str:
     if reason.flat:
         stays = f"“{reason.label}” stays at about {percent(reason.probability)}"
         return f"No part of the picture decides by itself: whatever is covered, {stays}."
-    return (
-        f"The warm parts spoke for “{reason.label}”: covering them changes the answer most. With the most telling part covered, "
-        f"it goes from {percent(reason.probability)} to {percent(reason.covered)}."
-    )
+    before, after = percent(reason.probability), percent(reason.covered)
+    moved = f"it goes from {before} to {after}" if before != after else f"it still stays at {after}: no part decides alone"
+    warm = f"The warm parts spoke for “{reason.label}”: covering them changes the answer most"
+    return f"{warm}. With the most telling part covered, {moved}."
 
 
 def limits(found: HeatMap) -> str:

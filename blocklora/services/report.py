@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blocklora.clip.catalog import find
 from blocklora.errors import ExportError, JobError, StudioError
 from blocklora.files import read_json, sha256_file, write_atomic
 from blocklora.jobs.run_folder import RunFolder
@@ -45,6 +46,7 @@ class Facts:
     created: float
     note: str
     spec: RunSpec
+    backbone: str
     result: dict[str, Any]
     section: str
     names: tuple[str, ...]
@@ -88,13 +90,14 @@ def facts_of(run: RunFolder, figures: Sequence[tuple[str, str]] = ()) -> Facts:
         raise JobError("this run has no result yet.", "Let it finish first.")
     spec, data, section = RunSpec.from_dict(run.spec()), read_run_data(run), measured(result)
     file, report = exported(run), read_json(run.export_dir / REPORT)
-    known = report.get("sha256") if isinstance(report, dict) else None
+    digest = report.get("sha256") if isinstance(report, dict) else None
     wrong = _wrong(result, data, section)
     return Facts(
         title=spec.project_name or run.name,
         created=spec.created or time.time(),
         note=read_note(run),
         spec=spec,
+        backbone=known.title if (known := find(spec.backbone, Path(spec.home))) is not None else Path(spec.backbone).name,
         result=result,
         section=section,
         names=data.dataset.class_names,
@@ -102,7 +105,7 @@ def facts_of(run: RunFolder, figures: Sequence[tuple[str, str]] = ()) -> Facts:
         held_out=tuple(data.counts(data.held_out)),
         wrong=tuple(_shot(row, data.dataset.class_names, path) for row, path in wrong[:MOST_PICTURES]),
         n_wrong=len(wrong),
-        file=None if file is None else (file.path.name, file.size, str(known or sha256_file(file.path))),
+        file=None if file is None else (file.path.name, file.size, str(digest or sha256_file(file.path))),
         adapter_sha256=sha256_file(run.adapter_path) if run.adapter_path.is_file() else "",
         environment=run.environment(),
         figures=tuple(figures),

@@ -87,7 +87,8 @@ def _beside(facts: Facts, section: Mapping[str, Any]) -> str:
     chance = (result.get("zero_shot") or {}).get("chance")
     if chance:
         rows.append(("By guessing", chance, percent(chance)))
-    return _table(("", "", ""), ((escape(a), _bar(b), escape(c)) for a, b, c in rows), numbers=(2,), head=False)
+    compared = _table(("", "", ""), ((escape(a), _bar(b), escape(c)) for a, b, c in rows), numbers=(2,), head=False)
+    return f'<div class="beside">{compared}</div>'
 
 
 def _figures(facts: Facts) -> str:
@@ -167,7 +168,7 @@ def _recipe(facts: Facts) -> str:
     result, training = facts.result, facts.spec.training
     title = next((text.title for text in PRESET_TEXTS if text.name == training.preset), training.preset)
     words = [
-        f"The recipe {title} on the backbone {facts.spec.backbone}: an image model that had seen many other pictures was adapted to "
+        f"The recipe {title} on the backbone {facts.backbone}: an image model that had seen many other pictures was adapted to "
         f"these classes with Block-LoRA, which trains {result.get('trainable_parameters', 0):,} additional values and leaves the rest as "
         "it is."
     ]

@@ -26,10 +26,12 @@ tr { break-inside: avoid; }
   -webkit-print-color-adjust: exact; }
 .bar i { display: block; height: 8px; border-radius: 4px; background: #0b6e5a;
   print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+.beside { max-width: 460px; }
 .wide { overflow-x: auto; }
 .confusion { width: auto; }
 .confusion td { min-width: 34px; padding: 5px 6px; border: 1px solid #e6e4df; text-align: center; font-variant-numeric: tabular-nums;
   print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+.confusion thead td { border: 0; }
 .confusion thead th { height: 96px; padding: 4px; vertical-align: bottom; border: 0; }
 .confusion thead span { writing-mode: vertical-rl; rotate: 180deg; max-height: 92px; overflow: hidden; }
 .confusion tbody th { padding-right: 12px; white-space: nowrap; max-width: 180px; overflow: hidden; text-overflow: ellipsis; }
@@ -44,5 +46,6 @@ figcaption b { color: #a8321f; font-weight: 550; }
 ul { margin: 0; padding-left: 20px; }
 code { font: 12px ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 footer { margin-top: 40px; padding-top: 12px; border-top: 1px solid #e6e4df; color: #5d5c56; font-size: 12px; }
-@media print { body { padding: 0; max-width: none; } .wide { overflow: visible; } }
+@media print { body { padding: 0; max-width: none; } .beside { max-width: 460px; }
+.wide { overflow: visible; } }
 """

@@ -194,7 +194,7 @@ def verdict(found: Comparison) -> str:
     if found.p_value >= CHANCE:
         return f"{flips}: that may be chance. Two equally good models would differ as unevenly {often(found.p_value)}.{few}"
     better = "The second is better" if gained > lost else "The first is better"
-    return f"{flips}. {better} on these pictures: two equally good models would differ as unevenly only {often(found.p_value)}.{few}"
+    return f"{flips}. {better} on these pictures: two equally good models would differ as unevenly {often(found.p_value)}.{few}"
 
 
 def often(p_value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator
 
 from blocklora.services import heat
@@ -11,7 +12,6 @@ from blocklora.ui import html
 
 STRENGTH = 60  # percent of the map's colours over the picture's, to begin with
 PLACES = (("upper left", "top", "upper right"), ("left", "middle", "right"), ("lower left", "bottom", "lower right"))
-ONE = "heat-label"
 
 
 def figure(found: HeatMap, source: str, name: str) -> str:
@@ -63,8 +63,9 @@ def _labels(found: HeatMap) -> str:
     """The labels that are explained, one at a time; nothing to choose where there is one."""
     if len(found.reasons) < 2:
         return ""
+    group = f"heat-{time.monotonic_ns()}"  # two maps on a page are two choices
     options = "".join(
-        f'<label><input type="radio" name="{ONE}" value="{place}"{" checked" if place == 0 else ""}>'
+        f'<label><input type="radio" name="{group}" value="{place}"{" checked" if place == 0 else ""}>'
         f"<span>{html.escape(reason.label)} <small>{html.escape(heat.percent(reason.probability))}</small></span></label>"
         for place, reason in _each(found)
     )

@@ -133,7 +133,8 @@ def _section(
         return head + table
 
     def more(row: Mapping[str, Any], words: str) -> str:
-        return why.button(run, str(row.get("image_id") or ""), words)
+        names = [str(section["per_class"][row[key]]["name"]) for key in ("predicted", "label")]
+        return why.button(run, str(row.get("image_id") or ""), words, names)
 
     wrong = results_view.gallery(section, view, picture, more)
     return f'{head}<div class="two">{table}{results_view.confusion(section, view)}</div>{wrong}'

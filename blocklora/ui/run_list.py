@@ -89,14 +89,14 @@ def _row(run: RunSummary, backbones: Mapping[str, str], shown: bool, data: str) 
     backbone = backbones.get(run.backbone, run.backbone)
     images = f"<code>{html.escape(run.data[:HASH])}</code> <small>{html.escape(data)}</small>" if run.data else "–"
     cells = (
-        (f"{html.escape(when(run.created))}{run_notes.shown(run.note)}", run.created, "when"),
-        (html.escape(TITLES.get(run.preset, run.preset)), run.preset, "recipe"),
-        (html.escape(backbone), backbone, "backbone"),
-        (images, run.data, "images"),
-        (_accuracy(run), run.top1 if run.top1 is not None else -1, "right num"),
-        (html.escape(size), run.size, "size num"),
-        (html.escape(took), run.seconds, "time num"),
-        (state, "", "state"),
+        (f"{html.escape(when(run.created))}{run_notes.shown(run.note)}", run.created, "run-when"),
+        (html.escape(TITLES.get(run.preset, run.preset)), run.preset, "run-recipe"),
+        (html.escape(backbone), backbone, "run-backbone"),
+        (images, run.data, "run-images"),
+        (_accuracy(run), run.top1 if run.top1 is not None else -1, "run-right num"),
+        (html.escape(size), run.size, "run-size num"),
+        (html.escape(took), run.seconds, "run-time num"),
+        (state, "", "run-state"),
         (_tools(run, shown), "", "num tools"),
     )
     row = "".join(f'<td class="{kind}" data-value="{html.escape(value)}">{body}</td>' for body, value, kind in cells)

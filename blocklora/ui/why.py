@@ -6,6 +6,7 @@ heat map of the run's published file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,17 @@ if TYPE_CHECKING:
 ROOM = "why"
 
 
-def button(run: RunFolder, image_id: str, words: str) -> str:
-    """The button for one picture of the project; '' where the run has no file to ask. `words` is the dialog's title."""
+def button(run: RunFolder, image_id: str, words: str, labels: Sequence[str] = ()) -> str:
+    """The button for one picture of the project; '' where the run has no file to ask. `words` is the dialog's title, `labels` are those to
+    explain (what it was taken for, what it is), by default the file's own most probable ones.
+    """
     if not image_id or not run.onnx_path.is_file():
         return ""
     label = f"Why? {words}"
-    return html.local_button("Why?", "why", kind="link why", aria_label=label, data_run=run.name, data_image=image_id, data_words=words)
+    given = list(labels)
+    return html.local_button(
+        "Why?", "why", kind="link why", aria_label=label, data_run=run.name, data_image=image_id, data_words=words, data_labels=given
+    )
 
 
 @dataclass(frozen=True)
@@ -49,15 +55,21 @@ class WhyRoom:
             drawn = self._draw(act, values)
         except StudioError as error:
             drawn = html.note(error.message, error.advice, "danger")
-        return {self.room: f'<div class="why-answer" data-number="{number}">{drawn}</div>'}
+        # A template: the room itself shows nothing, the page takes a copy into the dialog.
+        return {self.room: f'<template data-number="{number}">{drawn}</template>'}
 
     def _draw(self, act: Act, values: dict[Any, Any]) -> str:
         project = self.ctx.open_project(values)
         run, image_id = run_of(project, act.text("run")), act.text("image")
         model = self.ctx.studio.predictor(run)
-        key = (project.id, run.name, run.onnx_path.stat().st_mtime_ns, image_id)
-        found = self.maps.get(key, lambda: model.explain(decode_rgb(project.original(image_id))))
-        return heat_view.figure(found, view_url(project.id, image_id), project.image(image_id).original_name)
+        labels = tuple(dict.fromkeys(label for label in act.texts("labels", 4) if label in model.labels))
+        key = (project.id, run.name, run.onnx_path.stat().st_mtime_ns, image_id, labels)
+        found = self.maps.get(key, lambda: model.explain(decode_rgb(project.original(image_id)), labels))
+        drawn = heat_view.figure(found, view_url(project.id, image_id), project.image(image_id).original_name)
+        if labels and found.answer != labels[0]:  # trained on since, or exported anew
+            words = f"The file as it is now answers “{found.answer}” here: it was trained once more after it had been measured."
+            drawn = html.note(words) + drawn
+        return drawn
 
 
 def add(ctx: Context) -> None:

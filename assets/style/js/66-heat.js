@@ -16,7 +16,7 @@
 
   local.why = (element) => {
     const number = ++asked;
-    const { run, image, words } = element.dataset;
+    const { run, image, words, labels } = element.dataset;
     dialog.open(
       words,
       (body) => {
@@ -24,17 +24,17 @@
         waiting.setAttribute("role", "status");
         waiting.append("Covering the picture bit by bit and asking again…");
         body.append(waiting);
-        fill = (answer) => Number(answer.dataset.number) === number && body.replaceChildren(...answer.cloneNode(true).childNodes);
+        fill = (answer) => Number(answer.dataset.number) === number && body.replaceChildren(answer.content.cloneNode(true));
       },
       "why",
     ).then(() => number === asked && (fill = null));
-    send("why", "why", { run, image, number });
+    send("why", "why", { run, image, number, labels: JSON.parse(labels || "[]") });
   };
 
   studio.onDraw("why", (element, html) => {
     if (!fill || !html) return;
     const holder = document.createElement("div");
     holder.innerHTML = html;
-    if (holder.firstElementChild) fill(holder.firstElementChild);
+    if (holder.firstElementChild instanceof HTMLTemplateElement) fill(holder.firstElementChild);
   });
 })();
