@@ -36,8 +36,10 @@ class Reason:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """The reasons for one or more labels, in the order asked for. `answer` is the file's, of the whole picture. `box` is what the file sees of the picture (`height`, `width`): top,
-    left, height, width in pixels. `passes` pictures went through the file in `seconds`.
+    """The reasons for one or more labels, in the order asked for.
+
+    `answer` is the file's, of the whole picture. `box` is what the file sees of the picture (`height`, `width`): top, left, height, width
+    in pixels. `passes` pictures went through the file in `seconds`.
     """
 
     reasons: tuple[Reason, ...]
@@ -173,6 +175,8 @@ def words(reason: Reason) -> str:
         return f"No part of the picture decides by itself: whatever is covered, {stays}."
     before, after = percent(reason.probability), percent(reason.covered)
     moved = f"it goes from {before} to {after}" if before != after else f"it still stays at {after}: no part decides alone"
+    if reason.probability < 0.01:
+        return f"The file hardly believes in “{reason.label}” ({before}). The warm parts are what little speaks for it."
     warm = f"The warm parts spoke for “{reason.label}”: covering them changes the answer most"
     return f"{warm}. With the most telling part covered, {moved}."
 

@@ -72,7 +72,7 @@ def _head() -> str:
             f'<th scope="col"{kind}{sorted_by}><button type="button" class="sort" data-do="sort" data-column="{place}" '
             f'data-first="{first}">{title}</button></th>'
         )
-    return "".join(cells) + '<th scope="col"><span class="sr">State</span></th><th scope="col"><span class="sr">Actions</span></th>'
+    return "".join(cells) + '<th scope="col"><span class="sr">State and actions</span></th>'
 
 
 def _sorter() -> str:
@@ -96,8 +96,7 @@ def _row(run: RunSummary, backbones: Mapping[str, str], shown: bool, data: str) 
         (_accuracy(run), run.top1 if run.top1 is not None else -1, "run-right num"),
         (html.escape(size), run.size, "run-size num"),
         (html.escape(took), run.seconds, "run-time num"),
-        (state, "", "run-state"),
-        (_tools(run, shown), "", "num tools"),
+        (f"{state}{_tools(run, shown)}", "", "num tools"),
     )
     row = "".join(f'<td class="{kind}" data-value="{html.escape(value)}">{body}</td>' for body, value, kind in cells)
     return f'<tr class="{"current" if shown else ""}">{row}</tr>'
