@@ -61,7 +61,7 @@ def _dressed(svg: str, text: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
-    svg = re.sub(r'font-family: [^;]*;', f"font-family: {FONT};".replace('"', "'"), svg)
+    svg = re.sub(r"font-family: [^;]*;", f"font-family: {FONT};".replace('"', "'"), svg)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # the same in every plot, and an id must be one of a kind
     for token, colour in STAND_INS.items():
         svg = svg.replace(colour, f"var(--s-{token}, {TOKENS[token][0]})")
@@ -90,7 +90,8 @@ def _learning_curve(points: tuple[tuple[int, float, float, float], ...], twice: 
         ticks = list(x)
         if twice is not None and x:
             axes.plot([x[-1], 2 * x[-1]], [points[-1][1], twice], color=STAND_INS["ink-3"], linewidth=1.5, linestyle=(0, (4, 3)))
-            axes.plot([2 * x[-1]], [twice], marker="o", markersize=5, markerfacecolor="none", markeredgecolor=STAND_INS["ink-3"])
+            grey = STAND_INS["ink-3"]
+            axes.plot([2 * x[-1]], [twice], marker="o", markersize=5, color=grey, markerfacecolor="none", markeredgecolor=grey)
             ticks.append(2 * x[-1])
         axes.set_xscale("log", base=2)
         axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
