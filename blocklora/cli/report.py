@@ -13,6 +13,8 @@ def report(args: argparse.Namespace) -> int:
     """Write the report on RUN."""
     run = RunFolder(Path(args.run).expanduser().resolve())
     run.spec()
-    out = write_report(run, Path(args.out).expanduser().resolve())
+    from blocklora.ui.report import figures  # draws with matplotlib, and the window's rooms come with it
+
+    out = write_report(run, Path(args.out).expanduser().resolve(), figures(run.result() or {}))
     print(f"{out} ({out.stat().st_size / 1e3:.0f} kB)")
     return 0

@@ -17,7 +17,8 @@ from blocklora.jobs.spec import RunSpec
 from blocklora.projects.decoder import Refused
 from blocklora.projects.decoding import shared_decoder
 from blocklora.services.exported import REPORT, exported
-from blocklora.services.run_data import RunData, measured, read_run_data
+from blocklora.services.results import headline
+from blocklora.services.run_data import RunData, read_run_data
 from blocklora.services.run_notes import read_note
 
 MOST_PICTURES = 36  # a report is to fit into a mail
@@ -88,7 +89,7 @@ def facts_of(run: RunFolder, figures: Sequence[tuple[str, str]] = ()) -> Facts:
     result = run.result()
     if result is None:
         raise JobError("this run has no result yet.", "Let it finish first.")
-    spec, data, section = RunSpec.from_dict(run.spec()), read_run_data(run), measured(result)
+    spec, data, section = RunSpec.from_dict(run.spec()), read_run_data(run), headline(result).kind
     file, report = exported(run), read_json(run.export_dir / REPORT)
     digest = report.get("sha256") if isinstance(report, dict) else None
     wrong = _wrong(result, data, section)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import struct
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,8 @@ from blocklora.errors import JobError
 from blocklora.files import read_json, sha256_file, write_json
 from blocklora.jobs.run_folder import STOP, RunFolder
 from blocklora.jobs.spec import RunSpec
-from blocklora.services.run_data import SECTIONS, has, read_run_data
+from blocklora.services.results import KINDS
+from blocklora.services.run_data import has, read_run_data
 
 HEADER = 8  # bytes of a safetensors file that say how long its header is
 LISTED = 5
@@ -68,6 +70,9 @@ def prepare(old: RunFolder, out: Path, home: Path, pictures: Path | None = None)
     except OSError as error:
         raise JobError(f"{out} cannot be made: {error.strerror or error}.", "Name another folder with --out.") from error
     write_json(new.dataset_path, values)
+    for name in (old.start_path.name, old.start_info_path.name):  # what a run that went on from another began with
+        if (old.path / name).is_file():
+            shutil.copyfile(old.path / name, new.path / name)
     # What follows a training (the export) is not part of what is compared.
     write_json(new.spec_path, {**spec, "home": str(home), "created": time.time(), "project_id": "", "project_name": "", "then": []})
     return new
@@ -109,7 +114,7 @@ def held_against(old: RunFolder, new: RunFolder) -> Reproduced:
         raise JobError("one of the two runs has no result.", "Let it finish first.")
     pairs = list(_answers(then, now))
     hashes = [tensors_hash(run.adapter_path) for run in (old, new)]
-    shown = next((name for name in SECTIONS if has(then, name) and has(now, name)), "held_out")
+    shown = next((name for name in KINDS if has(then, name) and has(now, name)), "held_out")
     return Reproduced(
         run=str(new.path),
         adapter=hashes[0] == hashes[1] != "",
@@ -128,7 +133,7 @@ def held_against(old: RunFolder, new: RunFolder) -> Reproduced:
 
 def _answers(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[tuple[int, float], tuple[int, float]]]:
     """(label, probability) of each picture in both results."""
-    for name in SECTIONS:
+    for name in KINDS:
         rows = [(result.get(name) or {}).get("images", []) for result in (then, now)]
         for before, after in zip(*rows, strict=False):
             yield (before["predicted"], before["probability"]), (after["predicted"], after["probability"])
@@ -137,8 +142,8 @@ def _answers(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[
 def _figures(result: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """What a result measured, without times and places, and without what only one of the two had the time to measure."""
     kept = ("frozen", "zero_shot", "class_weights", "best_step", "steps_done")
-    both = [name for name in SECTIONS if has(result, name) and has(other, name)]
-    sections = {name: [result[name][key] for key in ("n", "correct", "confusion")] for name in both}
+    both = [name for name in KINDS if has(result, name) and has(other, name)]
+    sections: dict[str, Any] = {name: [result[name][key] for key in ("n", "correct", "confusion")] for name in both}
     return {**{key: result.get(key) for key in kept}, **sections}
 
 

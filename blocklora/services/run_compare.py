@@ -9,7 +9,8 @@ from typing import Any
 
 from blocklora.errors import JobError
 from blocklora.jobs.run_folder import RunFolder
-from blocklora.services.run_data import SECTIONS, RunData, has, read_run_data
+from blocklora.services.results import KINDS
+from blocklora.services.run_data import RunData, has, read_run_data
 
 FEW = 20  # shared pictures; below, a comparison says little
 CHANCE = 0.05
@@ -82,7 +83,7 @@ def compare(first: RunFolder, second: RunFolder) -> Comparison:
         raise JobError("this is one run twice.", "Choose two.")
     results = [_result(run) for run in (first, second)]
     data = [read_run_data(run) for run in (first, second)]
-    section = next((name for name in SECTIONS if all(has(result, name) for result in results)), "held_out")
+    section = next((name for name in KINDS if all(has(result, name) for result in results)), "held_out")
     rows = [_rows(result, found, section) for result, found in zip(results, data, strict=True)]
     gained: list[Flip] = []
     lost: list[Flip] = []

@@ -12,9 +12,6 @@ from blocklora.files import read_json
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.projects.dataset import Dataset, Item
 
-SECTIONS = ("test", "cross_validated", "held_out")
-"""The parts of a result that say how good a run is, the one that its headline comes from first."""
-
 
 @dataclass(frozen=True)
 class RunData:
@@ -60,11 +57,6 @@ def read_run_data(run: RunFolder) -> RunData:
         tuple(map(int, values.get("held_out", ()))),
         Dataset.from_dict(test) if isinstance(test, dict) else None,
     )
-
-
-def measured(result: Mapping[str, Any]) -> str:
-    """The section that a result's headline comes from."""
-    return next((name for name in SECTIONS if has(result, name)), "held_out")
 
 
 def has(result: Mapping[str, Any], section: str) -> bool:

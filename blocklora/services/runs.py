@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from blocklora.jobs.spec import RunSpec
 from blocklora.jobs.turns import Turns
 from blocklora.projects.dataset import Dataset
 from blocklora.projects.splits import Split, split
+from blocklora.services.going_on import GoingOn
+from blocklora.services.results import headline
 from blocklora.services.run_notes import read_note
 from blocklora.services.status import Folder, RunStatus
 
@@ -38,6 +40,7 @@ class RunRequest:
     project_id: str = ""
     project_name: str = ""
     test: Dataset | None = None
+    start: GoingOn | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ def make_run(path: Path, home: Path, dataset: Dataset, parts: Split, request: Ru
     path.mkdir(parents=True, exist_ok=True)
     test = None if request.test is None else request.test.to_dict()
     split_values = {"train": list(parts.train), "held_out": list(parts.held_out), "divided": parts.divided}
+    if request.start is not None:
+        request.start.write(run)
     write_json(run.dataset_path, {"dataset": dataset.to_dict(), **split_values, "test": test})
     spec = RunSpec(
         backbone=request.backbone,
@@ -207,7 +212,7 @@ class Runs:
         run, status = RunFolder(path), self.status(path)
         spec = RunSpec.from_dict(run.spec())
         result: dict[str, Any] = run.result() or {}
-        section = result.get("test") or result.get("held_out") or {}
+        section = headline(result).section
         return RunSummary(
             id=path.name,
             path=path,
@@ -228,6 +233,6 @@ class Runs:
         )
 
 
-def _interval(section: dict[str, Any]) -> tuple[float, float] | None:
+def _interval(section: Mapping[str, Any]) -> tuple[float, float] | None:
     found = section.get("interval")
     return (float(found[0]), float(found[1])) if section.get("n") and isinstance(found, list) and len(found) == 2 else None

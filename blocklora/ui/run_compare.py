@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from blocklora.errors import StudioError
+from blocklora.services.results import headline
 from blocklora.services.run_compare import Comparison, Flip, compare, verdict
-from blocklora.services.run_data import measured
 from blocklora.services.runs import RunSummary
 from blocklora.services.showing import run_of
 from blocklora.ui import charts, forms, html
@@ -109,7 +109,7 @@ def _name(run: RunSummary) -> str:
 def _figures(run: RunFolder) -> str:
     """How good a run is by itself, on all that it held out."""
     result = run.result() or {}
-    section = result.get(measured(result)) or {}
+    section = headline(result).section
     if not section.get("n"):
         return "–"
     words = f"{section['correct']} of {section['n']}"

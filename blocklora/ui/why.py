@@ -6,7 +6,7 @@ heat map of the run's published file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,18 @@ def button(run: RunFolder, image_id: str, words: str, labels: Sequence[str] = ()
     label = f"Why? {words}"
     given = list(labels)
     return html.local_button(
-        "Why?", "why", kind="link why", aria_label=label, data_run=run.name, data_image=image_id, data_words=words, data_labels=given
+        "Why?", "why", kind="quiet why", aria_label=label, data_run=run.name, data_image=image_id, data_words=words, data_labels=given
     )
+
+
+def of(run: RunFolder, section: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str], str]:
+    """`button` for the pictures of a section of the run's result: what one was taken for first, then what it is."""
+    names = [str(row["name"]) for row in section.get("per_class", [])]
+
+    def more(row: Mapping[str, Any], words: str) -> str:
+        return button(run, str(row.get("image_id") or ""), words, [names[row["predicted"]], names[row["label"]]])
+
+    return more
 
 
 @dataclass(frozen=True)

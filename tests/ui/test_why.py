@@ -18,7 +18,7 @@ from blocklora.ui import heat_view, why
 from blocklora.ui.forms import Act
 from blocklora.ui.predict_tab import PredictTab
 from blocklora.ui.results_tab import ResultsTab
-from blocklora.ui.results_view import View, wrong_images
+from blocklora.ui.results_view import View, images_of
 from blocklora.ui.why import WhyRoom
 
 NASTY = '<img src=x onerror="alert(1)">'
@@ -143,7 +143,7 @@ def test_wrong_pictures_have_the_button_where_there_is_a_file(bench: Bench) -> N
     publish(run)
     drawn = ResultsTab(bench.ctx, room).show(bench.project)["room"]
     assert drawn.count('data-do="why"') == 2
-    row = wrong_images(result["held_out"], View())[0]
+    row = images_of(result["held_out"], View())[0]
     labels = f"[&quot;class-{row['predicted']}&quot;, &quot;class-{row['label']}&quot;]"
     assert f'data-image="{row["image_id"]}"' in drawn and f'data-labels="{labels}"' in drawn
     assert why.button(run, "", "words") == ""
