@@ -95,7 +95,7 @@ def _figures(facts: Facts) -> str:
     """Plots that the product drew."""
     if not facts.figures:
         return ""
-    drawn = "".join(f"<figure>{svg}<figcaption>{escape(title)}</figcaption></figure>" for title, svg in facts.figures)
+    drawn = "".join(f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>" for title, svg in facts.figures)
     return f'<h2>In pictures</h2><div class="figures">{drawn}</div>'
 
 

@@ -41,8 +41,10 @@ tr { break-inside: avoid; }
 .shots .gone { display: grid; place-items: center; padding: 8px; color: #5d5c56; font-size: 12px; text-align: center; }
 figcaption { margin-top: 4px; font-size: 12px; overflow-wrap: anywhere; }
 figcaption b { color: #a8321f; font-weight: 550; }
-.figures svg { max-width: 100%; height: auto; }
-.figures figure { margin: 0 0 20px; break-inside: avoid; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 20px; }
+.figures figure { margin: 0; break-inside: avoid; }
+.figures figcaption { margin: 0 0 6px; font-size: 13px; color: #1b1c1a; }
+.figures svg { width: 100%; height: auto; }
 ul { margin: 0; padding-left: 20px; }
 code { font: 12px ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 footer { margin-top: 40px; padding-top: 12px; border-top: 1px solid #e6e4df; color: #5d5c56; font-size: 12px; }
