@@ -109,7 +109,10 @@ class RunFolder:
 
     def environment(self) -> dict[str, Any]:
         """Versions, threads and machine of the training; empty for a run that is older than this record, or has not begun."""
-        values = read_json(self.environment_path)
+        try:
+            values = read_json(self.environment_path)
+        except ValueError:  # damaged: it is a record beside the run, not a part of it
+            return {}
         return values if isinstance(values, dict) else {}
 
     def events(self, offset: int = 0) -> tuple[list[Stamped], int]:

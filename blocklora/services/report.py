@@ -74,7 +74,11 @@ def write_report(run: RunFolder, out: Path | None = None, figures: Sequence[tupl
 
     target = out or run.export_dir / FILE
     try:
-        write_atomic(target, page(facts_of(run, figures)).encode())
+        drawn = page(facts_of(run, figures)).encode()
+    except (KeyError, IndexError, TypeError, ValueError) as error:  # a result from elsewhere may hold anything
+        raise JobError(f"the result of the run {run.name} is damaged ({error!r}).", "Train again, or restore it from a copy.") from error
+    try:
+        write_atomic(target, drawn)
     except OSError as error:
         raise ExportError(f"{target} cannot be written: {error.strerror or error}.", "Name another file with --out.") from error
     return target

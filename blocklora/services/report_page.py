@@ -53,7 +53,7 @@ def _head(facts: Facts) -> str:
         headline = '<p class="headline">Nobody knows yet how good it is</p><p class="lead">No images were kept aside to try it on.</p>'
         return f"{title}{headline}{note}"
     what = WHICH.get(facts.section, WHICH["held_out"])
-    headline = f'<p class="headline">Right on <b>{section["correct"]} of {section["n"]}</b> {what}</p>'
+    headline = f'<p class="headline">Right on <b>{int(section["correct"])} of {int(section["n"])}</b> {what}</p>'
     return f'{title}{headline}<p class="lead">{escape(_interval(section))}</p>{_beside(facts, section)}{note}'
 
 
@@ -105,7 +105,13 @@ def _classes(facts: Facts) -> str:
         return ""
     rows.sort(key=lambda row: 2.0 if row["recall"] is None else row["recall"])
     lines = (
-        (escape(row["name"]), _bar(row["recall"]), f"{row['correct']} of {row['n']}", percent(row["recall"]), percent(row["precision"]))
+        (
+            escape(row["name"]),
+            _bar(row["recall"]),
+            f"{int(row['correct'])} of {int(row['n'])}",
+            percent(row["recall"]),
+            percent(row["precision"]),
+        )
         for row in rows
     )
     words = "Recognised: of the images of the class. Deserved: of the images that were given this name. Weakest first."
@@ -130,9 +136,9 @@ def _confusion(facts: Facts) -> str:
 
 
 def _confusion_row(name: str, true: int, row: Sequence[int]) -> str:
-    total = max(1, sum(row))
+    total = max(1, sum(map(int, row)))
     cells = []
-    for said, count in enumerate(row):
+    for said, count in enumerate(map(int, row)):
         colour = "11, 110, 90" if said == true else "168, 50, 31"
         shade = f' style="background: rgba({colour}, {0.08 + 0.32 * count / total:.2f})"' if count else ""
         cells.append(f"<td{shade}>{count or ''}</td>")
@@ -202,7 +208,7 @@ def _versions(facts: Facts) -> str:
         rows += [("Model file", f"{name}, {size / 1e6:.1f} MB"), ("Its SHA-256", digest)]
     rows += [("Adapter's SHA-256", facts.adapter_sha256), ("Images and labels, hash", facts.spec.data_hash)]
     rows += [("Seed", facts.spec.training.seed), ("Python", known.get("python")), ("Machine", known.get("processor"))]
-    rows += [("Block-LoRA Studio", " ".join(filter(None, (known.get("blocklora"), str(known.get("commit", ""))[:12]))))]
+    rows += [("Block-LoRA Studio", f"{known.get('blocklora', '')} {str(known.get('commit', ''))[:12]}".strip())]
     rows += [("Device", known.get("device") or facts.result.get("device"))]
     packages = known.get("packages")
     if isinstance(packages, dict):

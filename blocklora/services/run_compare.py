@@ -81,6 +81,13 @@ def compare(first: RunFolder, second: RunFolder) -> Comparison:
     """
     if first.path == second.path:
         raise JobError("this is one run twice.", "Choose two.")
+    try:
+        return _compare(first, second)
+    except (KeyError, IndexError, TypeError, ValueError) as error:  # a result from elsewhere may hold anything
+        raise JobError(f"the result of one of these runs is damaged ({error!r}).", "Choose other runs.") from error
+
+
+def _compare(first: RunFolder, second: RunFolder) -> Comparison:
     results = [_result(run) for run in (first, second)]
     data = [read_run_data(run) for run in (first, second)]
     section = next((name for name in KINDS if all(has(result, name) for result in results)), "held_out")

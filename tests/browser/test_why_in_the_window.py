@@ -1,4 +1,4 @@
-"""Why an answer was given, by hand: the map over the picture, switched and faded by keyboard, with the preview so that nothing is trained."""
+"""Why an answer was given, by hand: the map over the picture, switched and faded by keyboard. The preview answers: nothing is trained."""
 
 from __future__ import annotations
 

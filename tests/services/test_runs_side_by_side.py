@@ -123,6 +123,23 @@ def test_one_run_twice_and_a_run_without_a_result_are_refused(tmp_path: Path) ->
         compare(run, other)
 
 
+def test_damaged_results_are_told_and_nothing_in_them_is_markup(tmp_path: Path) -> None:
+    good, odd = run_with(tmp_path / "1", right(range(6))), run_with(tmp_path / "2", right(range(6)))
+    result = odd.result() or {}
+    for damage in ({"images": [{}] * 6}, {"correct": "<script>alert(1)</script>"}, {"confusion": [["<b>"] * 3] * 3}, {"per_class": [{}]}):
+        write_json(odd.result_path, {**result, "held_out": {**result["held_out"], **damage}})
+        with pytest.raises(JobError, match="damaged"):
+            write_report(odd)
+    write_json(odd.result_path, {**result, "held_out": {**result["held_out"], "images": [{}] * 6}})
+    with pytest.raises(JobError, match="damaged"):
+        compare(good, odd)
+    odd.environment_path.write_text('{"packages": ["<b>"], "commit": {"<b>": 1}, "python": "<b>"}')
+    write_json(odd.result_path, result)
+    assert "<code><b>" not in write_report(odd).read_text(encoding="utf-8")
+    odd.environment_path.write_text("{damaged")
+    assert odd.environment() == {}
+
+
 # ---- notes
 
 
