@@ -84,6 +84,9 @@ def _beside(facts: Facts, section: Mapping[str, Any]) -> str:
         names = result.get("zero_shot") or {}
         if names.get("offered") and names.get("n"):
             rows.append(("From the names alone", names.get("top1"), f"{names['correct']} of {names['n']}"))
+    preview = result.get("preview") or {}
+    if facts.section == "cross_validated" and preview.get("n"):
+        rows.append(("Without training", preview.get("top1"), f"{preview['correct']} of {preview['n']}"))
     chance = (result.get("zero_shot") or {}).get("chance")
     if chance:
         rows.append(("By guessing", chance, percent(chance)))

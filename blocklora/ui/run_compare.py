@@ -122,7 +122,7 @@ def _figures(run: RunFolder) -> str:
 def draw(found: Comparison, figures: Sequence[str], urls: Urls) -> str:
     """All about a comparison: in words, what differs, and the pictures that flipped. `figures` are the two runs' own, in words."""
     what = WHICH.get(found.section, WHICH["held_out"])
-    words = f'<div role="status"><p class="said">{html.escape(verdict(found))}</p>{_shared(found, what)}</div>'
+    words = f'<div role="status"><p class="told">{html.escape(verdict(found))}</p>{_shared(found, what)}</div>'
     rows = [("Right, of its own images", figures[0], figures[1])]
     if found.shared:
         rows.append((f"Right, of {what}", f"{found.right_first} of {found.shared}", f"{found.right_second} of {found.shared}"))
