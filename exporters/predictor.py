@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -22,6 +22,9 @@ from blocklora.projects.decoding import MANY, decode_many, decode_rgb
 from blocklora.projects.names import plain
 from exporters.model_file import ADVICE, MAX_WORDS, check_model_file, try_model_file
 from exporters.stream import Lanes, in_lanes
+
+if TYPE_CHECKING:
+    from blocklora.services.heat import HeatMap
 
 MAX_BATCH = 16
 TRIED = (1, 4, MAX_BATCH)  # pictures at once that a file from elsewhere is tried with, and then run with
@@ -154,6 +157,12 @@ class OnnxClassifier:
             return [self._run(picture[None], top, session)[0] for picture in pictures]
 
         return in_lanes(items, alone, Lanes(self.threads, 1))
+
+    def explain(self, image: np.ndarray, labels: Sequence[str] = ()) -> HeatMap:
+        """Where in a picture the reasons for labels lie, by default the most probable ones (see `exporters.heatmap`)."""
+        from exporters.heatmap import explain
+
+        return explain(self, image, labels)
 
     def _run(self, batch: np.ndarray, top: int, session: ort.InferenceSession | None = None) -> list[Prediction]:
         start = time.perf_counter()

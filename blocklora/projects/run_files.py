@@ -19,6 +19,8 @@ RUN_FILES: dict[str, int] = {
     "result.json": 64 * MB,
     "events.jsonl": 256 * MB,
     "log.txt": 64 * MB,
+    "environment.json": 1 * MB,
+    "note.json": 1 * MB,
     "adapter.safetensors": 1 * GB,
     "measured.safetensors": 1 * GB,
     "start.safetensors": 1 * GB,

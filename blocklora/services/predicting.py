@@ -14,6 +14,8 @@ from blocklora.errors import ImageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from blocklora.services.heat import HeatMap
+
 T = TypeVar("T")
 
 
@@ -40,6 +42,7 @@ class Predictor(Protocol):
     @property
     def metadata(self) -> dict[str, Any]: ...
     def predict(self, images: Sequence[np.ndarray], top: int = 5) -> Sequence[Prediction]: ...
+    def explain(self, image: np.ndarray, labels: Sequence[str] = ()) -> HeatMap: ...
     def predict_files(self, paths: Iterable[Path], top: int = 5) -> Iterator[tuple[Path, Prediction | ImageError]]: ...
     def predict_each(self, items: Iterable[tuple[T, np.ndarray | None]], top: int = 5) -> Iterator[tuple[T, Prediction | None]]: ...
 
