@@ -41,6 +41,7 @@ def publish_adapter(path: Path, setup: Setup, measured: Measured) -> tuple[int, 
         versions={"blocklora": __version__, "torch": version("torch"), "open_clip_torch": version("open_clip_torch")},
     )
     tensors = {**{k: v.detach().cpu() for k, v in setup.adapters.state_dict().items()}, "class_weights": measured.class_weights}
+    tensors |= {} if measured.familiarity is None else measured.familiarity.tensors()
     save_adapter(path, tensors, meta)
     if measured.kept:
         save_adapter(path.with_name(MEASURED), {**measured.kept, "class_weights": measured.kept["class_weights"]}, meta)
