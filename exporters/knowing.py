@@ -44,5 +44,3 @@ def record_of(run: RunFolder, knowing: Knowing, wish: Wish) -> dict[str, Any]:
         "precision": wish.precision,
         "measured": {**measured, "on": "cross-validation" if every else "held-out"},
     }
-
-

@@ -114,4 +114,3 @@ def take_off(model: onnx.ModelProto) -> onnx.GraphProto | None:
     graph.initializer.extend(rest[1])
     graph.output.extend(rest[2])
     return part
-

@@ -28,13 +28,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", help="pictures, or folders of them, on this machine")
     parser.add_argument("--top", type=int, default=3, help="labels a picture")
-    args = parser.parse_args()
-    if missing := [name for name in args.files if "://" in name or not Path(name).exists()]:
+    if missing := [name for name in (args := parser.parse_args()).files if "://" in name or not Path(name).exists()]:
         sys.exit(f"{missing[0]} is not a file or folder on this machine; addresses on the web are not fetched.")
     session, labels = onnxruntime.InferenceSession(HERE / "model.onnx"), json.loads((HERE / "labels.json").read_text(encoding="utf-8"))
     for path in (p for name in map(Path, args.files) for p in (sorted(name.rglob("*")) if name.is_dir() else [name]) if p.is_file()):
         try:
-            (shares,), _ = session.run(["probabilities", "embedding"], {"images": read(path)[None]})
-            print(f"{path}: " + ", ".join(f"{labels[i]} {shares[i]:.1%}" for i in np.argsort(-shares, kind="stable")[: args.top]))
+            (shares,), *known = session.run([o.name for o in session.get_outputs() if o.name != "embedding"], {"images": read(path)[None]})
+            words = ", ".join(f"{labels[i]} {shares[i]:.1%}" for i in np.argsort(-shares, kind="stable")[: args.top])
+            print(f"{path}: none of these (nearest: {words})" if known and not known[0][0] else f"{path}: {words}")
         except Exception as error:  # decoders raise all kinds
             print(f"{path}: not read ({error})", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocklora.errors import StudioError
 from blocklora.services.showing import run_of, run_to_watch
-from blocklora.ui import forms, html, results_view, run_list
+from blocklora.ui import forms, html, reject_room, results_view, run_list
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.results_view import View
 from blocklora.ui.routes import thumb_url, view_url
@@ -139,11 +139,17 @@ def _small_print(result: Mapping[str, Any]) -> str:
 
 
 def build(ctx: Context) -> Refresh:
-    """The tab's one room and its events."""
+    """The tab's rooms and their events."""
     room = forms.stage("results")
-    tab = ResultsTab(ctx, room)
-    ctx.on_act(room, tab.answer, outputs=[room], trigger_mode="multiple")
-    return Refresh(tab.show, [room])
+    tab, refusing = ResultsTab(ctx, room), reject_room.build(ctx)
+
+    def answer(act: Act, values: Update) -> Update:
+        drawn = tab.answer(act, values)
+        return drawn | (refusing.show(ctx.open_project(values)) if act.name in ("current", "delete") else {})
+
+    ctx.on_act(room, answer, outputs=[room, *refusing.rooms], trigger_mode="multiple")
+    shown = [room, *refusing.rooms]
+    return Refresh(lambda project: tab.show(project) | refusing.show(project), shown, refusing.tick, moves=(refusing.state,))
 
 
 TAB = Tab("results", "Results", build)
