@@ -16,9 +16,8 @@ def read(source):
     """A picture file as the model wants it: upright RGB, uint8 (height, width, 3), transparency on white, 16 bits scaled to 8."""
     image = ImageOps.exif_transpose(Image.open(source))
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        peak = 65535 if image.mode.startswith("I;16") or values.max() > 255 else 255
-        image = Image.fromarray(np.clip(np.rint(values * (255 / peak)), 0, 255).astype(np.uint8))
+        step = 257 if image.mode.startswith("I;16") or np.asarray(image).max() > 255 else 1  # 65535 / 255
+        image = Image.fromarray(np.clip(np.rint(np.asarray(image, dtype=np.float64) / step), 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return np.asarray(image.convert("RGB"))
@@ -28,7 +27,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", help="pictures, or folders of them, on this machine")
     parser.add_argument("--top", type=int, default=3, help="labels a picture")
-    if missing := [name for name in (args := parser.parse_args()).files if "://" in name or not Path(name).exists()]:
+    args = parser.parse_args()
+    if missing := [name for name in args.files if "://" in name or not Path(name).exists()]:
         sys.exit(f"{missing[0]} is not a file or folder on this machine; addresses on the web are not fetched.")
     session, labels = onnxruntime.InferenceSession(HERE / "model.onnx"), json.loads((HERE / "labels.json").read_text(encoding="utf-8"))
     for path in (p for name in map(Path, args.files) for p in (sorted(name.rglob("*")) if name.is_dir() else [name]) if p.is_file()):

@@ -44,7 +44,7 @@ def card(found: Rejecting, run: str) -> str:
         f'<header><h3>{TITLE}</h3></header><p class="hint">{html.escape(_lead(found))}</p>'
         f'<p class="says" role="status" aria-live="polite">{words(found.outcome)}</p>'
         f'<label class="switch"><input type="checkbox" name="off"{checked}>'
-        f" Always answer, whatever the picture shows</label>'
+        f" Always answer, whatever the picture shows</label>"
         f'<div class="scales">{familiar}{sure}</div>{_wishes(data)}{_few(found)}'
         f'<div class="buttons">{apply}<span class="hint chosen">{html.escape(_chosen(found.wish))}</span></div></section>'
     )
@@ -111,7 +111,8 @@ def _slider(name: str, label: str, ends: tuple[str, str], most: int, off: bool) 
     return (
         f'<div class="scale"><label for="reject-{name}">{html.escape(label)}</label>'
         f'<input type="range" id="reject-{name}" name="{name}" min="0" max="{most}" step="1" value="0"{disabled}>'
-        f'<p class="ends"><span>{html.escape(ends[0])}</span><output for="reject-{name}"></output><span>{html.escape(ends[1])}</span></p></div>'
+        f'<p class="ends"><span>{html.escape(ends[0])}</span><output for="reject-{name}"></output>'
+        f"<span>{html.escape(ends[1])}</span></p></div>"
     )
 
 
