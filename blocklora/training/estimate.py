@@ -142,7 +142,7 @@ def judge(
         held_out = calibration(measured.logits, setup.held_out.labels.numpy(), [])
         measured = dataclasses.replace(measured, result={**measured.result, **more, "calibration": held_out})
     needed = seconds_needed(state, parts, held)
-    if setup.started_from or needed > 60 * training.estimate_minutes:
+    if setup.start is not None or needed > 60 * training.estimate_minutes:
         return measured, False
     judged = yield from every_image(setup, state, measured, everything, parts, control, folder)
     if judged is None:
