@@ -67,6 +67,7 @@ def again(changes: Changes, busy: bool) -> str:
     return f'<div class="again note accent">{html.icon("info")}{text}{button}</div>'
 
 
+
 def answer(studio: Studio, project: Project, run: RunFolder, act: Act) -> str:
     """One of `ACTS`; the toast that tells of it."""
     image = act.text("image")

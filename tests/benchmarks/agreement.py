@@ -334,14 +334,13 @@ def measure(run: RunFolder, paths: list[Path], tools: dict[str, Any], name: str,
 
 
 def table(results: dict[str, Any]) -> str:
-    lines = [
-        "| pictures | way | compared | other first answer | otherwise none of these | largest difference of a probability | refused by one side |"
-    ]
+    head = "pictures", "way", "compared", "other first answer", "otherwise none of these", "largest difference", "refused by one side"
+    lines = ["| " + " | ".join(head) + " |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
     for name, ways in results.items():
         for way, row in ways.items():
-            figures = f"{row['pictures']} | {len(row['other_top1'])} | {len(row['other_known'])} | {row['largest']:.1e} | {len(row['refused_by_one'])}"
-            lines.append(f"| {name} | {way} | {figures} |")
+            counts = [row["pictures"], len(row["other_top1"]), len(row["other_known"]), f"{row['largest']:.1e}", len(row["refused_by_one"])]
+            lines.append(f"| {name} | {way} | " + " | ".join(map(str, counts)) + " |")
     return "\n".join(lines)
 
 
