@@ -69,6 +69,9 @@
     say(card.querySelector(".says"), data, wish);
     const now = data.now, changed = !same(wish, now) || (off && (wish.how === "off") !== (now.how === "off"));
     card.querySelector("[data-do=reject-apply]").disabled = !changed;
+    const chosen = card.querySelector(".chosen");
+    chosen.dataset.words ??= chosen.textContent;
+    chosen.textContent = changed ? "Not applied yet: the model still does as before." : chosen.dataset.words;
     if (changed) kept[card.dataset.key] = wish;
     else delete kept[card.dataset.key];
     card.querySelectorAll("[data-ready]").forEach((button) => {
