@@ -14,6 +14,7 @@ from blocklora.ui import (
     forms,
     html,
     mend,
+    reject_room,
     report,
     results_headline,
     results_more,
@@ -166,13 +167,19 @@ def _small_print(result: Mapping[str, Any]) -> str:
 
 
 def build(ctx: Context) -> Refresh:
-    """The tab's one room and its events."""
+    """The tab's rooms and their events."""
     room = forms.stage("results")
     why.add(ctx)
-    compared = run_compare.add(ctx)
+    compared, refusing = run_compare.add(ctx), reject_room.build(ctx)
     tab = ResultsTab(ctx, room, compared)
-    ctx.on_act(room, tab.answer, outputs=[room, compared.room], trigger_mode="multiple")
-    return Refresh(tab.show, [room, compared.room])
+
+    def answer(act: Act, values: Update) -> Update:
+        drawn = tab.answer(act, values)
+        return drawn | (refusing.show(ctx.open_project(values)) if act.name in ("current", "delete") else {})
+
+    shown = [room, compared.room, *refusing.rooms]
+    ctx.on_act(room, answer, outputs=shown, trigger_mode="multiple")
+    return Refresh(lambda project: tab.show(project) | refusing.show(project), shown, refusing.tick, moves=(refusing.state,))
 
 
 TAB = Tab("results", "Results", build)
