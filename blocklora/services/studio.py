@@ -176,7 +176,9 @@ class Studio:
         dataset = project.dataset()
         check_dataset(dataset)
         parts = split_of(dataset, config)
-        request = RunRequest(backbone, config, adapter or AdapterConfig(), (self._exporter,), project.id, project.name)
+        request = RunRequest(
+            backbone, config, adapter or AdapterConfig(), (self._exporter,), project.id, project.name, project.test_dataset()
+        )
         run = make_run(new_run_dir(project.runs_dir, config.preset), self.home, dataset, parts, request)
         self.run_service.launch(run)
         project.set_setting(CURRENT_RUN, run.name)

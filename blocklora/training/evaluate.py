@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from blocklora.training.leaks import counted_tests
+from blocklora.training.leaks import rows as leak_rows
 from blocklora.training.metrics import fit_temperature, report, softmax
 from blocklora.training.pictures import EvalSet
 from blocklora.training.setup import Before, Setup, embed_all
@@ -100,6 +102,9 @@ def with_test(measured: Measured, setup: Setup) -> Measured:
     if setup.test is None or setup.data.test is None or setup.before_test is None:
         return measured
     logits = setup.logits(embed_all(setup.backbone, setup.test, setup.compute), measured.class_weights).numpy()
-    section = _section(setup, setup.test, logits, measured.temperature, list(setup.data.test.items))
+    counted = counted_tests(len(setup.test), setup.leaks)
+    images = EvalSet([setup.test.paths[i] for i in counted], setup.test.labels[counted], setup.test.preprocess)
+    section = _section(setup, images, logits[counted], measured.temperature, [setup.data.test.items[i] for i in counted])
+    section["leaks"] = leak_rows(setup.leaks, setup.data.test, setup.data.dataset)
     words = verdict(section, setup.before_test, setup.choice.names_known)
     return replace(measured, result={**measured.result, "test": section, "verdict": words})

@@ -19,6 +19,7 @@ from blocklora.training.class_weights import ClassWeights, Features
 from blocklora.training.control import Control
 from blocklora.training.evaluate import Measured, final_class_weights, measure_held_out, with_test
 from blocklora.training.loop import train
+from blocklora.training.others import with_others
 from blocklora.training.pictures import decoded
 from blocklora.training.setup import Data, Setup, views_of
 from blocklora.training.state import State, start_state
@@ -46,7 +47,7 @@ def finish(
             measured = _since_trained_on(measured, weights)
     setup.close()
     with control.unheard():
-        return with_test(measured, setup)
+        return with_others(with_test(measured, setup), setup)
 
 
 def _anew(setup: Setup, state: State, control: Control, folder: Path | None) -> Generator[Event, None, torch.Tensor | None]:
