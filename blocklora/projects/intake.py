@@ -115,6 +115,7 @@ def plan_csv(
     *,
     local_mode: bool,
     allowed_roots: Sequence[Path] | None = None,
+    part: str = TRAINING,
     progress: Progress | None = None,
 ) -> ImportPlan:
     """A plan for a table of (path, label); paths are relative to `base_folder`, by default the folder the table lies in.
@@ -123,7 +124,7 @@ def plan_csv(
         ImportRefused: not local, outside the allowed folders, or no table that can be read.
     """
     base = allowed_folder(base_folder if base_folder is not None else Path(path).parent, local_mode, allowed_roots)
-    return _plan(project, lambda _: from_csv(Path(path), base), None, progress, DEFAULT_LIMITS)
+    return _plan(project, lambda _: from_csv(Path(path), base), None, progress, DEFAULT_LIMITS, part)
 
 
 def discard(plan: ImportPlan) -> None:

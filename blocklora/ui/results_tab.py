@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocklora.errors import StudioError
 from blocklora.services.showing import run_of, run_to_watch
-from blocklora.ui import forms, html, results_view, run_list
+from blocklora.ui import forms, html, leaks_view, results_view, run_list
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.results_view import View
 from blocklora.ui.routes import thumb_url, view_url
@@ -113,7 +113,7 @@ def _section(project: Project, result: Mapping[str, Any], section: Mapping[str, 
             return None
         return thumb_url(project.id, image_id), view_url(project.id, image_id)
 
-    head = results_view.headline(result, section, test)
+    head = results_view.headline(result, section, test) + leaks_view.draw(section, picture)
     if not section.get("n"):
         return head
     table = results_view.per_class(section)
