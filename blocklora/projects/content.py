@@ -53,4 +53,4 @@ def note_leaks(project: Project, plan: ImportPlan) -> None:
     for mine, theirs, _ in near_pairs([image.facts.phash for image in plan.images], [row["phash"] for row in rows]):
         image, like = plan.images[mine], rows[theirs]
         name = f"{image.class_name}/{image.name.rsplit('/', 1)[-1]}"
-        plan.leaks.append(Note(name, f"looks like {what}: {like['name']}/{like['original_name']}"))
+        plan.leaks.append(Note(name, f"looks like {what}: {like['name']}/{like['original_name'].rsplit('/', 1)[-1]}"))

@@ -18,14 +18,17 @@ LEAST = 0.94
 """So high a correlation and two pictures count as one."""
 CANDIDATES = 5
 """So many pictures, the nearest by features, are held against each picture."""
+LUMA = (0.299, 0.587, 0.114)
+"""How bright red, green and blue are (ITU-R BT.601), as where a picture is made grey by a program."""
 SHARES = (0.95, 0.9, 0.85, 0.8)
 """The crops that are tried, as a share of each side; each in the middle, the corners and the middles of the sides."""
 
 
 def small_grey(pixels: torch.Tensor) -> torch.Tensor:
     """Pictures (N, 3, H, W) on any scale as (N, 1, 48, 48) grey: what `correlations` cuts its crops from."""
-    side = (2 * SIDE, 2 * SIDE)
-    return F.interpolate(pixels.float().mean(dim=1, keepdim=True), side, mode="bilinear", antialias=True, align_corners=False)
+    side, weights = (2 * SIDE, 2 * SIDE), torch.tensor(LUMA, device=pixels.device)
+    grey = (pixels.float() * weights.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return F.interpolate(grey, side, mode="bilinear", antialias=True, align_corners=False)
 
 
 @cache

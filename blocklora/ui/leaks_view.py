@@ -19,10 +19,8 @@ def draw(section: Mapping[str, Any], picture: Picture) -> str:
     names = [str(row["name"]) for row in section.get("per_class", [])]
     pairs = "".join(_pair(leak, names, picture) for leak in leaks[:SHOWN])
     more = f'<p class="hint">and {len(leaks) - SHOWN:,} more</p>' if len(leaks) > SHOWN else ""
-    return (
-        f'<details class="card leaks"><summary>{html.icon("triangle-alert")}<span>{_words(section, leaks)}</span></summary>'
-        f'<div class="pairs-of">{pairs}</div>{more}</details>'
-    )
+    summary = f"{html.icon('triangle-alert')}<span>{_words(section, leaks)}</span>{html.icon('chevron-down')}"
+    return f'<details class="card leaks"><summary>{summary}</summary><div class="pairs-of">{pairs}</div>{more}</details>'
 
 
 def _words(section: Mapping[str, Any], leaks: list[Any]) -> str:
