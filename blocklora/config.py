@@ -107,6 +107,12 @@ class TrainingConfig:
     retrain: str = setting(
         "no", "Whether the file is trained anew on all images, held-out ones included, once they have said for how long.", choices=RETRAIN
     )
+    estimate_minutes: float = setting(
+        3.0,
+        "How many minutes may go into judging every image by a model that has not seen it; with 0 the held-out images must do.",
+        0.0,
+        1440.0,
+    )
     patience: int | None = setting(None, "Held-out checks without progress before stopping; empty means never stop early.", 1, 100)
     checks: int = setting(10, "How many times in a run the held-out images are looked at.", 1, 100)
     seed: int = setting(1, "Seed of everything random.", 0, 2**31 - 1)

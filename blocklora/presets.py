@@ -40,6 +40,15 @@ def preset_config(preset: str, backbone: str, shots: int, seed: int = 1) -> Trai
             preset="quick", steps=200, learning_rate=1e-3, retrain="yes", patience=4, checks=10, crop_scale=0.35, seed=seed
         )
     if preset == "balanced":
-        return TrainingConfig(preset="balanced", steps=800, learning_rate=5e-4, patience=6, checks=20, crop_scale=0.2, seed=seed)
+        return TrainingConfig(
+            preset="balanced",
+            steps=800,
+            learning_rate=5e-4,
+            patience=6,
+            checks=20,
+            crop_scale=0.2,
+            estimate_minutes=10.0,
+            seed=seed,
+        )
     steps = REFERENCE_STEPS_A_SHOT * max(1, min(shots, REFERENCE_SHOTS_MAX))
-    return TrainingConfig(preset="thorough", steps=steps, class_weights=words, patience=None, checks=20, seed=seed)
+    return TrainingConfig(preset="thorough", steps=steps, class_weights=words, patience=None, checks=20, estimate_minutes=30.0, seed=seed)

@@ -118,6 +118,17 @@ class Evaluating(Event):
 
 
 @dataclass(frozen=True)
+class Estimating(Event):
+    """Each image is being judged by a model that has not seen it: part `part` of `parts`, `done` 0..1 of all that, ETA in seconds."""
+
+    type: ClassVar[str] = "estimating"
+    part: int
+    parts: int
+    done: float
+    eta: float
+
+
+@dataclass(frozen=True)
 class Finished(Event):
     """Training is done; the adapter file and the result are in the folder."""
 

@@ -11,6 +11,7 @@ from blocklora.jobs.events import (
     Caching,
     Cancelled,
     Downloading,
+    Estimating,
     Evaluating,
     Event,
     ExportFailed,
@@ -190,6 +191,9 @@ def fold(status: RunStatus, stamped: Stamped) -> RunStatus:
             return replace(status, notes=(*(n for n in status.notes if n != message), message)[-8:])
         case Evaluating():
             return replace(status, stage="Measuring the best version", eta=None)
+        case Estimating(part=part, parts=parts, eta=eta):
+            stage = f"Judging every image by a model that has not seen it: part {part} of {parts}"
+            return replace(status, stage=stage, eta=eta)
         case Finished(seconds=seconds, stopped_early=early):
             return replace(status, state="finished", stage="Finished", fraction=1.0, eta=None, seconds=seconds, stopped_early=early)
         case Failed(reason=reason, advice=advice):

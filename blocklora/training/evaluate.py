@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,17 +11,21 @@ import torch
 from blocklora.training.leaks import counted_tests
 from blocklora.training.leaks import rows as leak_rows
 from blocklora.training.metrics import fit_temperature, report, softmax
-from blocklora.training.pictures import EvalSet
 from blocklora.training.setup import Before, Setup, embed_all
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The final class weights (C, D), the fitted temperature, and the result as JSON values."""
+    """The final class weights (C, D), the fitted temperature, the result as JSON values, and the logits (N, C) of the held-out images.
+
+    `kept` is the version that the held-out figure belongs to: all trained tensors, and "class_weights".
+    """
 
     class_weights: torch.Tensor
     temperature: float
     result: dict[str, Any]
+    logits: np.ndarray
+    kept: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def final_class_weights(setup: Setup) -> torch.Tensor:
@@ -31,9 +35,9 @@ def final_class_weights(setup: Setup) -> torch.Tensor:
         return setup.class_weights(None if text is None else text.float()).float().cpu().clone()
 
 
-def _section(setup: Setup, images: EvalSet, logits: np.ndarray, temperature: float, items: list[Any]) -> dict[str, Any]:
-    """A report on one set of images, each with its file."""
-    section = report(softmax(logits / temperature), images.labels.numpy(), setup.data.dataset.class_names)
+def section_of(setup: Setup, labels: np.ndarray, logits: np.ndarray, temperature: float, items: list[Any]) -> dict[str, Any]:
+    """A report on one set of images, each with its file, from their labels (N,) and logits (N, C)."""
+    section = report(softmax(logits / temperature), labels, setup.data.dataset.class_names)
     for row, item in zip(section["images"], items, strict=True):
         row["path"], row["image_id"] = item.path, item.image_id
     return section
@@ -65,6 +69,15 @@ def verdict(section: dict[str, Any], before: Before, names_known: bool) -> str:
     return words
 
 
+def verdict_of_all(section: dict[str, Any], preview: dict[str, Any]) -> str:
+    """The result of cross-validation in plain words, beside what the closed-form head has right of the same images."""
+    words = f"Right on {section['correct']} of {section['n']} images, each judged by a model that had not seen it."
+    words += f" Without training: {preview['correct']}."
+    if section["correct"] <= preview["correct"]:
+        words += " Training did not help here; more varied images would."
+    return words
+
+
 def measure(setup: Setup) -> Measured:
     """Measure the version that is kept on the held-out images, and on the person's own test images where there are some."""
     return with_test(measure_held_out(setup), setup)
@@ -76,7 +89,7 @@ def measure_held_out(setup: Setup) -> Measured:
     held_logits = setup.logits(embed_all(setup.backbone, setup.held_out, setup.compute), weights).numpy()
     temperature = fit_temperature(held_logits, setup.held_out.labels.numpy())
     dataset, chance = setup.data.dataset, 1 / len(setup.data.dataset.class_names)
-    held = _section(setup, setup.held_out, held_logits, temperature, [dataset.items[i] for i in setup.data.held_out])
+    held = section_of(setup, setup.held_out.labels.numpy(), held_logits, temperature, [dataset.items[i] for i in setup.data.held_out])
     result: dict[str, Any] = {
         "held_out": held,
         "zero_shot": {**_before(setup.before, chance), "offered": setup.choice.names_known},
@@ -85,6 +98,7 @@ def measure_held_out(setup: Setup) -> Measured:
             "correct": setup.before.start,
             "top1": setup.before.start / setup.before.n if setup.before.n else None,
         },
+        "choice": asdict(setup.choice),
         "class_weights": setup.choice.mode,
         "text_share": setup.choice.text_share,
         "class_weights_note": setup.choice.note,
@@ -92,7 +106,7 @@ def measure_held_out(setup: Setup) -> Measured:
         "logit_scale": setup.backbone.logit_scale,
         "verdict": verdict(held, setup.before, setup.choice.names_known),
     }
-    return Measured(weights, temperature, result)
+    return Measured(weights, temperature, result, held_logits)
 
 
 def with_test(measured: Measured, setup: Setup) -> Measured:
@@ -103,8 +117,8 @@ def with_test(measured: Measured, setup: Setup) -> Measured:
         return measured
     logits = setup.logits(embed_all(setup.backbone, setup.test, setup.compute), measured.class_weights).numpy()
     counted = counted_tests(len(setup.test), setup.leaks)
-    images = EvalSet([setup.test.paths[i] for i in counted], setup.test.labels[counted], setup.test.preprocess)
-    section = _section(setup, images, logits[counted], measured.temperature, [setup.data.test.items[i] for i in counted])
+    items = [setup.data.test.items[i] for i in counted]
+    section = section_of(setup, setup.test.labels[counted].numpy(), logits[counted], measured.temperature, items)
     section["leaks"] = leak_rows(setup.leaks, setup.data.test, setup.data.dataset)
     words = verdict(section, setup.before_test, setup.choice.names_known)
     return replace(measured, result={**measured.result, "test": section, "verdict": words})

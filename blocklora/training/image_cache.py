@@ -60,6 +60,12 @@ class ImageCache:
         other._images = list(self._images)
         return other
 
+    def only(self, places: Sequence[int]) -> ImageCache:
+        """A cache of its own with some of the pictures, in the order of `places`."""
+        other = ImageCache(self.size, self.crop_scale)
+        other._images = [self._images[place] for place in places]
+        return other
+
     def __len__(self) -> int:
         return len(self._images)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +15,8 @@ from blocklora.training.alike import CANDIDATES, LEAST, correlations, small_grey
 
 @dataclass(frozen=True)
 class Leak:
-    """A pair: index of the test picture, index into the run's images, and the sign that found it ("hash", or "pixels" where cropped or
-    mirrored)."""
+    """A pair: index of the test picture, index into the run's images, and the sign that found it: "hash", or "pixels" where cropped or
+    mirrored. "seen" is a picture that the run which this one goes on from learned from itself: then `like` is -1."""
 
     test: int
     like: int
@@ -40,16 +40,18 @@ class Looks:
         return Looks(torch.cat([self.features, other.features]), torch.cat([self.greys, other.greys]))
 
 
-def find_leaks(test: Dataset, known: Dataset, places: Sequence[int], seen: Looks, looks: Looks) -> list[Leak]:
+def find_leaks(test: Dataset, known: Dataset, places: Sequence[int], seen: Looks, looks: Looks, before: Collection[str] = ()) -> list[Leak]:
     """The test pictures that look like one of the run's, at most one pair each.
 
     Args:
         places: indices into `known.items` of the pictures in `seen`, in its order.
         seen: what the model learned from, held-out pictures included (the file may be trained on them in the end).
         looks: the test pictures.
+        before: contents that the runs which this one goes on from learned from.
     """
     hashes = [known.items[place].phash for place in places]
     found = {mine: Leak(mine, places[theirs], "hash") for mine, theirs, _ in near_pairs([item.phash for item in test.items], hashes)}
+    found |= {mine: Leak(mine, -1, "seen") for mine, item in enumerate(test.items) if item.sha256 in before}
     with torch.inference_mode():
         for mine in range(len(test.items)) if len(seen.features) else ():
             if mine in found:
@@ -84,4 +86,4 @@ def rows(leaks: Sequence[Leak], test: Dataset, known: Dataset) -> list[dict[str,
         item = dataset.items[place]
         return {"label": item.label, "image_id": item.image_id, "path": item.path}
 
-    return [{"test": side(test, leak.test), "like": side(known, leak.like), "sign": asdict(leak)["sign"]} for leak in leaks]
+    return [{"test": side(test, leak.test), "like": None if leak.like < 0 else side(known, leak.like), "sign": leak.sign} for leak in leaks]

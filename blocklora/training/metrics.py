@@ -108,3 +108,48 @@ def report(probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str]) 
         "confusion": table.tolist(),
         "images": images,
     }
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 8) -> list[dict[str, Any]]:
+    """How often answers of about equal confidence are right: (N, C) probabilities against N labels, in bins of about equally many images
+    (so that none of them is empty; Nguyen and O'Connor 2015, arXiv 1508.05154), least sure first.
+    """
+    if not len(labels):
+        return []
+    sure = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    order = np.argsort(sure, kind="stable")
+    parts = np.array_split(order, min(bins, max(1, len(order) // 5)))
+    return [{"n": len(part), "confidence": float(sure[part].mean()), "right": float(right[part].mean())} for part in parts]
+
+
+def calibration_error(rows: Sequence[dict[str, Any]]) -> float | None:
+    """Expected calibration error 0..1: the distance of confidence and share of right answers, averaged over the images of `reliability`'s
+    bins (Naeini et al. 2015). None without images.
+    """
+    n = sum(row["n"] for row in rows)
+    return sum(row["n"] * abs(row["confidence"] - row["right"]) for row in rows) / n if n else None
+
+
+def calibration(logits: np.ndarray, labels: np.ndarray, parts: Sequence[np.ndarray]) -> dict[str, Any] | None:
+    """Calibration before and after the temperature, as JSON values; None where there are too few images to say anything (under 10).
+
+    "After" is honest: each part of the images (index arrays) is scaled by the temperature that the other parts ask for. A single part is
+    halved for that.
+    """
+    if len(labels) < 10:
+        return None
+    if len(parts) < 2:
+        parts = [np.arange(0, len(labels), 2), np.arange(1, len(labels), 2)]
+    scaled = np.zeros_like(logits, dtype=np.float64)
+    for part in parts:
+        rest = np.setdiff1d(np.arange(len(labels)), part)
+        scaled[part] = logits[part] / fit_temperature(logits[rest], labels[rest])
+    before, after = reliability(softmax(logits), labels), reliability(softmax(scaled), labels)
+    return {
+        "n": len(labels),
+        "before": before,
+        "after": after,
+        "ece_before": calibration_error(before),
+        "ece_after": calibration_error(after),
+    }

@@ -15,20 +15,21 @@ from pathlib import Path
 import torch
 
 from blocklora.jobs.events import Evaluating, Event, Note, Step
-from blocklora.training.class_weights import ClassWeights, Features
 from blocklora.training.control import Control
+from blocklora.training.estimate import judge
 from blocklora.training.evaluate import Measured, final_class_weights, measure_held_out, with_test
 from blocklora.training.loop import train
 from blocklora.training.others import with_others
-from blocklora.training.pictures import decoded
-from blocklora.training.setup import Data, Setup, views_of
+from blocklora.training.setup import Setup
 from blocklora.training.state import State, start_state
+from blocklora.training.subset import Everything, on_images
 
 
 def finish(
     setup: Setup, state: State, control: Control, folder: Path | None = None, go_on: bool = True
 ) -> Generator[Event, None, Measured]:
-    """Measure the version that is kept, then train anew on all images where the recipe asks for it; closes `setup`.
+    """Measure the version that is kept, judge all images where there is time, then train anew on all of them where the recipe asks for it;
+    closes `setup`.
 
     Args:
         folder: where views are kept that memory does not hold.
@@ -41,20 +42,37 @@ def finish(
     yield Evaluating(state.progress.best_step)
     with control.unheard():
         measured = measure_held_out(setup)
-    if setup.spec.training.retrain == "yes" and len(setup.held_out) and go_on and not control.stopping:
-        weights = yield from _anew(setup, state, control, folder)
-        if weights is not None:
-            measured = _since_trained_on(measured, weights)
+    kept = {name: parameter.detach().cpu().clone() for name, parameter in state.named.items()}
+    measured = dataclasses.replace(measured, kept={**kept, "class_weights": measured.class_weights})
+    if go_on and not control.stopping:
+        measured = yield from _further(setup, state, measured, control, folder)
     setup.close()
     with control.unheard():
         return with_others(with_test(measured, setup), setup)
 
 
-def _anew(setup: Setup, state: State, control: Control, folder: Path | None) -> Generator[Event, None, torch.Tensor | None]:
-    """Class weights (C, D) of the second training; None, and the adapters of the first, where a person stopped it."""
-    first = {name: parameter.detach().clone() for name, parameter in state.named.items()}
+def _further(setup: Setup, state: State, measured: Measured, control: Control, folder: Path | None) -> Generator[Event, None, Measured]:
+    """What comes after the first measurement; the adapters of the version to publish are in the model afterwards."""
+    with control.unheard():
+        everything = Everything.of(setup)
+    measured, ended = yield from judge(setup, state, measured, everything, control, folder)
+    weights = None
+    if setup.spec.training.retrain == "yes" and len(setup.held_out) and not ended:
+        weights = yield from _anew(setup, state, everything, control, folder)
+    if weights is not None:
+        return _since_trained_on(measured, weights)
+    with torch.no_grad():
+        for name, parameter in state.named.items():
+            parameter.copy_(measured.kept[name])
+    return measured
+
+
+def _anew(
+    setup: Setup, state: State, everything: Everything, control: Control, folder: Path | None
+) -> Generator[Event, None, torch.Tensor | None]:
+    """Class weights (C, D) of the second training; None where a person stopped it."""
     steps, done = state.progress.best_step, state.progress.step
-    larger = with_held_out(setup, steps, folder)
+    larger = on_images(setup, everything, everything.indices, (), steps, folder)
     yield Note(
         f"Trained anew on all {len(larger.cache)} images, for {steps} steps, since the held-out ones have been measured. "
         "The held-out figure is that of the training before."
@@ -71,45 +89,13 @@ def _anew(setup: Setup, state: State, control: Control, folder: Path | None) -> 
     larger.close()
     if not stopped:
         return final_class_weights(larger)
-    with torch.no_grad():
-        for name, parameter in state.named.items():
-            parameter.copy_(first[name])
     yield Note("Stopped, as asked: the version that was measured is the one that is kept.")
     return None
-
-
-def with_held_out(setup: Setup, steps: int, folder: Path | None = None) -> Setup:
-    """`setup` as before its first step, with the held-out images among those to learn from and none held out, for `steps` steps.
-
-    The adapters are the same modules, set back to their start. The kind of class weights stays; they are made of all images.
-    """
-    data, backbone = setup.data, setup.backbone
-    setup.close()
-    cache = setup.cache.copy()
-    for image in decoded([Path(data.dataset.items[i].path) for i in data.held_out]):
-        cache.add(image)
-    with torch.no_grad():
-        for name, parameter in setup.adapters.named_parameters():
-            parameter.copy_(setup.untrained[name])
-    parts = (setup.frozen, setup.frozen_held)
-    frozen = Features(torch.cat([part.values for part in parts]), torch.cat([part.labels for part in parts]))
-    training = dataclasses.replace(setup.spec.training, steps=max(1, steps))
-    return dataclasses.replace(
-        setup,
-        spec=dataclasses.replace(setup.spec, training=training),
-        data=Data(data.dataset, (*data.train, *data.held_out), (), data.test, data.divided),
-        cache=cache,
-        frozen=frozen,
-        labels=frozen.labels.clone(),
-        held_out=data.eval_set((), backbone.preprocess),
-        class_weights=ClassWeights(setup.choice, frozen, setup.class_weights.text.cpu().clone()).to(setup.compute.device),
-        views=views_of(setup.image_split, cache, backbone, setup.compute, training, folder),
-        _held_hidden=None,
-    )
 
 
 def _since_trained_on(measured: Measured, weights: torch.Tensor) -> Measured:
     """`measured` for a version that has learned from the held-out images too, and that says so."""
     held = {**measured.result["held_out"], "since_trained_on": True}
-    words = f"{measured.result['verdict']} The file was then trained anew on all images, these included."
-    return Measured(weights, measured.temperature, {**measured.result, "held_out": held, "verdict": words})
+    ending = "learned from all of them." if "cross_validated" in measured.result else "was then trained anew on all images, these included."
+    result = {**measured.result, "held_out": held, "verdict": f"{measured.result['verdict']} The file {ending}"}
+    return dataclasses.replace(measured, class_weights=weights, result=result)

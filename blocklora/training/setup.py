@@ -29,6 +29,7 @@ from blocklora.projects.dataset import Dataset, Item
 from blocklora.training.class_weights import Choice, ClassWeights, Features, choose
 from blocklora.training.control import Control
 from blocklora.training.device import Compute
+from blocklora.training.going_on import Start
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.leaks import Leak, Looks, counted_tests, find_leaks
 from blocklora.training.leaks import words as leak_words
@@ -124,6 +125,10 @@ class Setup:
     text_adapted: bool
     before: Before
     before_test: Before | None
+    start: Start | None = None
+    """What this run goes on from, where it does."""
+    shift: torch.Tensor | None = None
+    """Where the learned shift of the class weights begins, then."""
     image_split: Split | None = None
     views: Views | None = None
     text_split: Split | None = None
@@ -247,10 +252,16 @@ def embed_all(backbone: Backbone, images: EvalSet, compute: Compute) -> torch.Te
 
 
 def prepare(
-    spec: RunSpec, data: Data, compute: Compute, control: Control, folder: Path | None = None, choice: Choice | None = None
+    spec: RunSpec,
+    data: Data,
+    compute: Compute,
+    control: Control,
+    folder: Path | None = None,
+    choice: Choice | None = None,
+    start: Start | None = None,
 ) -> Generator[Event, None, Setup]:
     """Everything before the first step; yields events, returns the `Setup`. What memory does not hold is kept in `folder`; `choice` is that
-    of a run that goes on.
+    of a run that is resumed, `start` what it begins with where it goes on from another one.
 
     Raises:
         TrainingError: a class has no training image, or a picture cannot be read.
@@ -280,6 +291,8 @@ def prepare(
     with torch.inference_mode():
         text = text_class_weights(backbone.model, prompts).float().cpu()
         held = Features(embed_all(backbone, held_out, compute), held_out.labels)
+    if choice is None and start is not None:
+        choice = start.choice
     if choice is None:
         choice = choose(features, held, text, spec.training.class_weights, backbone.logit_scale)
     for warning in prompts.warnings if choice.mode != "images" else ():  # names that are not used may be as long as they like
@@ -289,9 +302,10 @@ def prepare(
     before = _before(held.values, held.labels, weights, backbone.logit_scale)
     leaks, before_test = [], None
     if test is not None and data.test is not None:
+        learned_before = start.seen if start is not None else frozenset()
         tested = embed_all(backbone, test, compute)
         seen = Looks.of(features.values, cache.inputs(backbone.preprocess)) + Looks.of(held.values, held_out.chunks())
-        leaks = find_leaks(data.test, data.dataset, (*data.train, *data.held_out), seen, Looks.of(tested, test.chunks()))
+        leaks = find_leaks(data.test, data.dataset, (*data.train, *data.held_out), seen, Looks.of(tested, test.chunks()), learned_before)
         if leaks:
             yield Note(leak_words(leaks, data.test))
         counted = counted_tests(len(test), leaks)
@@ -301,6 +315,9 @@ def prepare(
     if not text_adapted:
         adapter = dataclasses.replace(adapter, towers=("image",))
     adapters = attach(backbone.model, adapter, spec.training.seed)
+    if start is not None:
+        start.adapters_into(adapters, backbone)
+    shift = None if start is None else start.shift_into(weights, data.dataset.class_ids)
     image_split = _parted(adapters, "image", lambda first: split_image_tower(backbone.model, first))
     text_split = _parted(adapters, "text", lambda first: split_text_tower(backbone.model, prompts.tokens, first))
     views = views_of(image_split, cache, backbone, compute, spec.training, folder)
@@ -331,6 +348,8 @@ def prepare(
         views=views,
         text_split=text_split,
         text_hidden=text_hidden,
+        start=start,
+        shift=shift,
     )
 
 

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from blocklora.errors import StudioError
 from blocklora.ui import html
+from blocklora.ui.routes import thumb_url, view_url
+
+if TYPE_CHECKING:
+    from blocklora.projects.project import Project
 
 Picture = Callable[[Mapping[str, Any]], "tuple[str, str] | None"]
 SHOWN = 60  # pairs that are drawn; the rest is counted
+
+
+def pictures(project: Project) -> Picture:
+    """Where the two copies of a project's pictures are."""
+
+    def picture(row: Mapping[str, Any]) -> tuple[str, str] | None:
+        image_id = str(row.get("image_id") or "")
+        try:
+            project.image(image_id)
+        except StudioError:
+            return None
+        return thumb_url(project.id, image_id), view_url(project.id, image_id)
+
+    return picture
 
 
 def draw(section: Mapping[str, Any], picture: Picture) -> str:
@@ -32,8 +51,9 @@ def _words(section: Mapping[str, Any], leaks: list[Any]) -> str:
 
 
 def _pair(leak: Mapping[str, Any], names: list[str], picture: Picture) -> str:
+    like = _shot(leak["like"], "Learned from", names, picture) if leak.get("like") else '<span class="gone">learned from before</span>'
     return (
-        f'<figure class="leak">{_shot(leak["test"], "Test picture", names, picture)}{_shot(leak["like"], "Learned from", names, picture)}'
+        f'<figure class="leak">{_shot(leak["test"], "Test picture", names, picture)}{like}'
         f"<figcaption>{html.escape(_name(leak['test'], names))}</figcaption></figure>"
     )
 

@@ -23,7 +23,7 @@ SETTING = "train_form"  # kept with the project, so that a reload and a second p
 ADAPTER_NUMBERS = ("rank", "blocks", "alpha", "dropout", "last_layers")
 TRAINING_NUMBERS = (
     *("learning_rate", "head_learning_rate", "weight_decay", "label_smoothing", "crop_scale"),
-    *("steps", "batch_size", "held_out", "seed"),
+    *("steps", "batch_size", "held_out", "estimate_minutes", "seed"),
 )
 WHOLE = frozenset({"rank", "blocks", "last_layers", "steps", "batch_size", "seed"})
 SETS = {"targets": AdapterConfig, "towers": AdapterConfig}

@@ -35,6 +35,7 @@ LABELS = {
     "batch_size": "Images in a step",
     "held_out": "Held-out share",
     "retrain": "Then train on all images",
+    "estimate_minutes": "Minutes to judge all images",
     "seed": "Seed",
     "device": "Device",
     "precision": "Precision",
@@ -59,7 +60,7 @@ GROUPS = (
     ("Adapter", ("rank", "blocks", "alpha", "scaling", "dropout", "last_layers", "targets", "towers")),
     ("Classes", ("class_weights", "templates")),
     ("Training", ("steps", "batch_size", "learning_rate", "head_learning_rate", "weight_decay", "label_smoothing", "crop_scale")),
-    ("Run", ("held_out", "retrain", "seed", "device", "precision")),
+    ("Run", ("held_out", "estimate_minutes", "retrain", "seed", "device", "precision")),
 )
 
 

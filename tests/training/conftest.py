@@ -35,6 +35,7 @@ def make_tiny_run(tiny_home: Path, sample_pictures: Path, tmp_path: Path) -> Cal
             "patience": 8,
             "device": "cpu",
             "learning_rate": 5e-3,
+            "estimate_minutes": 0.0,
             **training,
         }
         config = TrainingConfig(**values)  # type: ignore[arg-type]

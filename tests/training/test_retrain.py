@@ -25,9 +25,10 @@ from blocklora.training.control import Control, StopRequested
 from blocklora.training.device import choose
 from blocklora.training.evaluate import final_class_weights, measure_held_out
 from blocklora.training.loop import train
-from blocklora.training.retrain import finish, with_held_out
+from blocklora.training.retrain import finish
 from blocklora.training.setup import Data, Setup, prepare
 from blocklora.training.state import State, start_state
+from blocklora.training.subset import Everything, on_images
 
 DEADLINE = 120.0
 
@@ -59,6 +60,12 @@ def fitted(run: RunFolder, control: Control | None = None) -> tuple[Setup, State
     return setup, state
 
 
+def with_held_out(setup: Setup, steps: int) -> Setup:
+    """`setup` on all its images."""
+    everything = Everything.of(setup)
+    return on_images(setup, everything, everything.indices, (), steps)
+
+
 def adapters(setup: Setup) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in setup.adapters.named_parameters()}
 
@@ -79,6 +86,7 @@ def test_the_second_training_is_the_first_one_on_all_images(make_tiny_run: Calla
     assert [e.steps for e in events if isinstance(e, Step)][-1] == 24
     assert measured.temperature == first.temperature
     assert measured.result["held_out"] == {**first.result["held_out"], "since_trained_on": True}
+    assert torch.equal(measured.kept["class_weights"], first.class_weights)  # who goes on from here has not seen the held-out images
     assert "trained anew on all images" in measured.result["verdict"]
     assert not (run.path / "views.f16").exists()
 
@@ -178,6 +186,8 @@ def test_a_worker_publishes_the_second_version(make_tiny_run: Callable, tiny_hom
         load_file(run.adapter_path)["class_weights"], measured.class_weights, atol=0.02
     )  # the worker's format may be bf16
     assert not run.checkpoint_path.exists()
+    kept, published = load_file(run.measured_path), load_file(run.adapter_path)
+    assert {*kept} == {*published, "class_weights.shift"} and not torch.equal(kept["class_weights"], published["class_weights"])
 
 
 def test_interrupted_in_it_a_run_begins_it_again(make_tiny_run: Callable) -> None:
