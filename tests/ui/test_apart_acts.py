@@ -16,7 +16,7 @@ from blocklora.projects.intake import accept, plan_folder
 from blocklora.projects.library import Library
 from blocklora.projects.project import Project
 from blocklora.projects.records import OTHER_ID, TEST
-from blocklora.ui import leaks_view
+from blocklora.ui import leaks_view, mend
 from blocklora.ui.forms import Act
 from blocklora.ui.images_tab import ImagesTab
 
@@ -143,3 +143,23 @@ def test_results_show_the_pairs_and_escape_what_people_typed() -> None:
     assert "no longer in the project" in leaks_view.draw(section, lambda row: None)
     assert "flatters" in leaks_view.draw({**section, "images": [{"image_id": "i_1"}]}, lambda row: None)
     assert leaks_view.draw({"images": []}, lambda row: None) == ""
+
+
+def test_results_know_where_pictures_that_are_not_trained_on_are(garden: Project) -> None:
+    first = garden.classes()[0]
+    test, other, *_ = [image.id for image in garden.images(first.id).items]
+    garden.move_part([test], TEST)
+    garden.move_images([other], OTHER_ID)
+    shot = mend.shots(garden, {"class_ids": [info.id for info in garden.classes()]})
+    wrong = shot({"image_id": test, "label": 0, "predicted": 1})
+    assert wrong is not None and wrong.now == "" and "Mend…" in wrong.mend
+    gone = shot({"image_id": other, "label": 0, "predicted": 1})
+    assert gone is not None and gone.now == "now in Something else"
+
+
+def test_a_pair_whose_other_half_an_earlier_run_saw() -> None:
+    side = {"label": 0, "image_id": "i_1", "path": "x"}
+    page = leaks_view.draw(
+        {"per_class": [{"name": "a"}], "images": [], "leaks": [{"test": side, "like": None, "sign": "seen"}]}, lambda row: None
+    )
+    assert "learned from before" in page
