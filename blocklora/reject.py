@@ -100,7 +100,7 @@ class Scores:
         return cls(
             np.array([row["familiar"] for row in known], dtype=np.float64),
             np.array([row["probability"] for row in known], dtype=np.float64),
-            np.array([row["predicted"] == row["label"] for row in known], dtype=bool),
+            np.array([row["predicted"] == row.get("label") for row in known], dtype=bool),
         )
 
     def __len__(self) -> int:

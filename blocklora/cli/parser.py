@@ -52,7 +52,11 @@ def _train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--retrain", choices=RETRAIN, help="whether the file is trained anew on all images at the end (default: by preset)")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--device", choices=DEVICES, default="auto")
-    parser.add_argument("--test", metavar="DIR", help="folder of class folders to measure on, never trained on")
+    parser.add_argument(
+        "--test", metavar="DIR", help="folder of class folders to measure on, never trained on (default: those of a project)"
+    )
+    others = "folder or zip of pictures of none of the classes: never trained on, they show when to answer “none of these”"
+    parser.add_argument("--others", metavar="DIR", help=others)
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(action="train")

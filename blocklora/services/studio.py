@@ -197,7 +197,8 @@ class Studio:
         dataset = project.dataset()
         check_dataset(dataset)
         parts = split_of(dataset, config)
-        request = RunRequest(backbone, config, adapter or AdapterConfig(), (self._exporter,), project.id, project.name)
+        tests = project.test_dataset()
+        request = RunRequest(backbone, config, adapter or AdapterConfig(), (self._exporter,), project.id, project.name, tests)
         return self._start(project, dataset, parts, request)
 
     def _start(self, project: Project, dataset: Dataset, parts: Split, request: RunRequest) -> RunFolder:
@@ -224,7 +225,8 @@ class Studio:
         check_dataset(dataset)
         config = replace(spec.training, steps=max(1, round(spec.training.steps * AGAIN)))
         parts = start.split(dataset, config.held_out, config.seed)
-        request = RunRequest(spec.backbone, config, spec.adapter, (self._exporter,), project.id, project.name, start=start)
+        tests = project.test_dataset()
+        request = RunRequest(spec.backbone, config, spec.adapter, (self._exporter,), project.id, project.name, tests, start)
         return self._start(project, dataset, parts, request)
 
     def status(self, run: Path) -> RunStatus:

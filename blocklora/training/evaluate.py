@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from blocklora.training.familiarity import Familiarity, familiarity_of
+from blocklora.training.leaks import counted_tests
+from blocklora.training.leaks import rows as leak_rows
 from blocklora.training.metrics import fit_temperature, report, softmax
 from blocklora.training.setup import Before, Setup, embed_all
 
@@ -122,9 +124,12 @@ def with_test(measured: Measured, setup: Setup) -> Measured:
     """
     if setup.test is None or setup.data.test is None or setup.before_test is None:
         return measured
-    features = embed_all(setup.backbone, setup.test, setup.compute)
+    counted = counted_tests(len(setup.test), setup.leaks)
+    features = embed_all(setup.backbone, setup.test, setup.compute)[counted]
     logits = setup.logits(features, measured.class_weights).numpy()
     scores = None if measured.familiarity is None else measured.familiarity.scores(features)
-    section = section_of(setup, setup.test.labels.numpy(), logits, measured.temperature, list(setup.data.test.items), scores)
+    items = [setup.data.test.items[i] for i in counted]
+    section = section_of(setup, setup.test.labels[counted].numpy(), logits, measured.temperature, items, scores)
+    section["leaks"] = leak_rows(setup.leaks, setup.data.test, setup.data.dataset)
     words = verdict(section, setup.before_test, setup.choice.names_known)
     return replace(measured, result={**measured.result, "test": section, "verdict": words})

@@ -20,6 +20,7 @@ from blocklora.training.estimate import judge
 from blocklora.training.evaluate import Measured, final_class_weights, measure_held_out, with_test
 from blocklora.training.familiarity import Familiarity, familiarity_of
 from blocklora.training.loop import train
+from blocklora.training.others import with_others
 from blocklora.training.setup import Setup
 from blocklora.training.state import State, start_state
 from blocklora.training.subset import Everything, on_images
@@ -48,7 +49,7 @@ def finish(
         measured = yield from _further(setup, state, measured, control, folder)
     setup.close()
     with control.unheard():
-        return with_test(measured, setup)
+        return with_others(with_test(measured, setup), setup)
 
 
 def _further(setup: Setup, state: State, measured: Measured, control: Control, folder: Path | None) -> Generator[Event, None, Measured]:

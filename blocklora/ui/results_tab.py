@@ -13,6 +13,7 @@ from blocklora.services.showing import run_of, run_to_watch
 from blocklora.ui import (
     forms,
     html,
+    leaks_view,
     mend,
     reject_room,
     report,
@@ -140,7 +141,8 @@ def _measured(project: Project, run: RunFolder, result: Mapping[str, Any], view:
     section, classes = found.section, len(found.section.get("per_class", []))
     if view.true >= classes or view.predicted >= classes:  # the cell of another run
         view = View()
-    tables = f'<div class="two">{results_view.per_class(section)}{results_view.confusion(section, view)}</div>'
+    leaks = leaks_view.draw(section, leaks_view.pictures(project))
+    tables = f'{leaks}<div class="two">{results_view.per_class(section)}{results_view.confusion(section, view)}</div>'
     body = tables + results_view.gallery(section, view, mend.shots(project, result), more=why.of(run, section)) + results_more.more(result)
     held_out = result.get("held_out") or {}
     if found.kind == "test" and held_out.get("n"):
