@@ -1,4 +1,4 @@
-"""The data check of a set of pictures, from what the frozen model says of each: run where the pictures are embedded, never in the window."""
+"""The data check of a set of pictures, from what the frozen model says of each: run where pictures are embedded, never by the window."""
 
 from __future__ import annotations
 
@@ -87,4 +87,4 @@ class Qualities:
 def look(paths: Iterable[Path]) -> Iterator[Quality | None]:
     """The quality of each file, decoded in a child process; None where it cannot be read."""
     for _, pixels in decode_many(paths, short_side=SOURCE_SIDE):
-        yield None if isinstance(pixels, ImageError) or min(pixels.shape[:2]) < 3 else measure(pixels)
+        yield None if isinstance(pixels, ImageError) else measure(pixels)

@@ -51,6 +51,8 @@ def measure(pixels: np.ndarray) -> Quality:
 
     picture = Image.fromarray(pixels).convert("L")
     short = min(picture.size)
+    if short < TINY:  # nothing else is to be told of it
+        return Quality(edge=1.0, lost=1.0, bright=255.0, darkest=0.0, white=0.0, short=short)
     scale = SIDE / short
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     grey = np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)

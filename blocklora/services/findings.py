@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,26 @@ class Check:
             )
         except (KeyError, TypeError, ValueError, OSError):
             return None
+
+
+@lru_cache(maxsize=32)
+def _read(path: Path, stamp: int, size: int) -> Check | None:
+    return Check.read(path)
+
+
+def recent(path: Path) -> Check | None:
+    """The record in a file, read only when the file is another one; it is asked for at every tick."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _read(path, found.st_mtime_ns, found.st_size)
+
+
+def latest(path: Path, mark: str) -> Check | None:
+    """The record, where it is of the pictures as they are."""
+    found = recent(path)
+    return found if found is not None and found.mark == mark else None
 
 
 def doubts(items: Sequence[Item], class_ids: Sequence[str], probabilities: np.ndarray) -> tuple[Doubt, ...]:
