@@ -108,7 +108,7 @@ class TrainingConfig:
         "no", "Whether the file is trained anew on all images, held-out ones included, once they have said for how long.", choices=RETRAIN
     )
     estimate_minutes: float = setting(
-        2.0,
+        3.0,
         "How many minutes may go into judging every image by a model that has not seen it; with 0 the held-out images must do.",
         0.0,
         1440.0,

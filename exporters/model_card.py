@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blocklora.clip.catalog import BackboneInfo
+from blocklora.services.results import headline
 
 LICENCES = {"MIT": "mit", "Apache-2.0": "apache-2.0"}
 TABLE_CLASSES = 20  # a confusion table of more is not read; the worst confusions are listed instead
@@ -58,6 +59,14 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=True)  # every JSON string is a YAML one
 
 
+BESIDE = {
+    "test": (),
+    "cross_validated": (("preview", "without training, on the same images"),),
+    "held_out": (("frozen", "before training, class weights alone"), ("zero_shot", "by class names alone")),
+}
+"""What stands beside the headline: figures of the same images."""
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
@@ -77,16 +86,13 @@ def _front_matter(facts: Facts) -> str:
 
 
 def measured(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The section of a result that its headline comes from: a test folder's, else the held-out images'; empty where there is none."""
-    for name in ("test", "held_out"):
-        section = result.get(name)
-        if isinstance(section, dict) and section.get("n"):
-            return section
-    return {}
+    """The section of a result that its headline comes from; empty where nothing was measured."""
+    found = headline(result)
+    return dict(found.section) if found.n else {}
 
 
 def _which(result: Mapping[str, Any]) -> str:
-    return "test folder" if isinstance(result.get("test"), dict) and result["test"].get("n") else "held-out images"
+    return {"test": "test images", "cross_validated": "images", "held_out": "held-out images"}[headline(result).kind]
 
 
 def _summary(facts: Facts) -> str:
@@ -99,6 +105,14 @@ def _summary(facts: Facts) -> str:
     )
 
 
+def _how(result: Mapping[str, Any]) -> str:
+    """What the judging model had not seen."""
+    folds = result.get("cross_validated", {}).get("folds")
+    if headline(result).kind == "cross_validated":
+        return f", each judged by a model that had not seen it ({folds}-fold cross-validation; this file learned from all of them)"
+    return " that it was not trained on"
+
+
 def _accuracy(facts: Facts) -> str:
     section = measured(facts.result)
     if not section:
@@ -108,14 +122,14 @@ def _accuracy(facts: Facts) -> str:
     lines = [
         "## How good",
         "",
-        f"Right on **{section['correct']} of {section['n']} {_which(facts.result)}** that it was not trained on: "
+        f"Right on **{section['correct']} of {section['n']} {_which(facts.result)}**{_how(facts.result)}: "
         f"{percent(section['top1'])}, 95 % interval {percent(low)} to {percent(high)} (Wilson).{since}",
         "",
         "| | right | of | |",
         "| --- | --- | --- | --- |",
         f"| this model | {section['correct']} | {section['n']} | {percent(section['top1'])} |",
     ]
-    for key, words in (("frozen", "before training, class weights alone"), ("zero_shot", "by class names alone")):
+    for key, words in BESIDE[headline(facts.result).kind]:
         row = facts.result.get(key)
         if isinstance(row, dict) and row.get("n") and row.get("offered", True):
             lines.append(f"| {words} | {row['correct']} | {row['n']} | {percent(row['top1'])} |")

@@ -29,7 +29,8 @@ from exporters.workplace import WORKPLACE, sweep, workplace
 
 GATE_PICTURES = 100
 TIMED_RUNS, UNTIMED_RUNS = 15, 3
-FIGURES = ("n", "correct", "top1", "interval", "since_trained_on")
+FIGURES = ("n", "correct", "top1", "interval", "since_trained_on", "folds")
+SECTIONS = ("held_out", "cross_validated", "test", "zero_shot", "frozen", "preview")
 
 Progress = Callable[[str, float], None]
 
@@ -134,7 +135,7 @@ def retrained(run: RunFolder) -> bool:
 
 def metadata_of(meta: AdapterMeta, result: dict[str, Any]) -> ModelMetadata:
     """The file's metadata from the adapter file's and from what training measured. The time is the training's: same run, same bytes."""
-    sections = {key: result[key] for key in ("held_out", "test", "zero_shot", "frozen") if isinstance(result.get(key), dict)}
+    sections = {key: result[key] for key in SECTIONS if isinstance(result.get(key), dict)}
     return ModelMetadata(
         labels=tuple(meta.classes),
         class_ids=tuple(meta.class_ids),

@@ -19,6 +19,7 @@ from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import JobError
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.presets import preset_config
+from blocklora.services.results import headline
 from blocklora.services.runs import RunRequest, check_dataset, make_run, shots_of, split_of
 from blocklora.services.studio import Studio
 
@@ -103,7 +104,7 @@ def _report(service: Studio, out: Path, as_json: bool) -> int:
     result = RunFolder(out).result() or {}
     for note in status.notes:
         print(f"note: {note}", file=sys.stderr)
-    headline = result.get("test") or result["held_out"]
+    told = headline(result).section
     if as_json:
         summary = {
             "run": str(out),
@@ -111,6 +112,8 @@ def _report(service: Studio, out: Path, as_json: bool) -> int:
             "before_tuning": result["frozen"]["top1"],
             "held_out": result["held_out"]["top1"],
             "held_out_n": result["held_out"]["n"],
+            "cross_validated": result.get("cross_validated", {}).get("top1"),
+            "without_training": result.get("preview", {}).get("top1"),
             "test": result["test"]["top1"] if "test" in result else None,
             "seconds": result["seconds"],
             "verdict": result["verdict"],
@@ -120,8 +123,8 @@ def _report(service: Studio, out: Path, as_json: bool) -> int:
         return 0
     print(result["verdict"])
     print(result["class_weights_note"])
-    if headline["n"]:
-        low, high = headline["interval"]
-        print(f"top-1 {headline['top1']:.1%} (95 % interval {low:.0%} to {high:.0%}), {result['seconds']:.0f} s")
+    if told["n"]:
+        low, high = told["interval"]
+        print(f"top-1 {told['top1']:.1%} (95 % interval {low:.0%} to {high:.0%}), {result['seconds']:.0f} s")
     print(f"run: {out}\nnext: python -m blocklora export {out} --out model.onnx")
     return 0

@@ -59,6 +59,20 @@ class RunFolder:
         return self.path / "adapter.safetensors"
 
     @property
+    def measured_path(self) -> Path:
+        """The version that the held-out figure belongs to, with all that was trained: where another run may go on from."""
+        return self.path / "measured.safetensors"
+
+    @property
+    def start_path(self) -> Path:
+        """What this run begins with, where it goes on from another one: that one's measured version."""
+        return self.path / "start.safetensors"
+
+    @property
+    def start_info_path(self) -> Path:
+        return self.path / "start.json"
+
+    @property
     def result_path(self) -> Path:
         return self.path / "result.json"
 

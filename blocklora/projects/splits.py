@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from blocklora.projects.dataset import Dataset
 from blocklora.projects.near import NEAR_BITS, near_groups
@@ -43,6 +44,37 @@ def split(dataset: Dataset, held_out: float, seed: int, max_bits: int = NEAR_BIT
     divided = sum(1 for group in repeated if 0 < len(chosen.intersection(group)) < len(group))
     train = tuple(i for i in range(len(dataset.items)) if i not in chosen)
     return Split(train, tuple(sorted(chosen)), len(repeated), sum(map(len, repeated)), divided)
+
+
+def split_after(dataset: Dataset, before: Mapping[str, bool], held_out: float, seed: int, max_bits: int = NEAR_BITS) -> Split:
+    """The split of a run that goes on from another one: what that one held out stays held out, what it trained on stays in training.
+
+    Args:
+        before: for each image of the other run, by content, whether it was held out.
+
+    New images that are near-identical to one of those go to its side; the others are split among themselves as by `split`.
+    """
+    group_of = near_groups([item.phash for item in dataset.items], max_bits)
+    side: dict[int, bool] = {}
+    for item, group in zip(dataset.items, group_of, strict=True):
+        if item.sha256 in before:  # where its copies were on both sides, training has seen it
+            side[group] = side.get(group, True) and before[item.sha256]
+    chosen, new = set(), []
+    for i, (item, group) in enumerate(zip(dataset.items, group_of, strict=True)):
+        if item.sha256 in before:
+            chosen |= {i} if before[item.sha256] else set()
+        elif group in side:
+            chosen |= {i} if side[group] else set()
+        else:
+            new.append(i)
+    added = split(replace(dataset, items=tuple(dataset.items[i] for i in new)), held_out, seed, max_bits)
+    chosen |= {new[i] for i in added.held_out}
+    members = Counter(group_of)
+    repeated = [group for group, n in members.items() if n > 1]
+    inside = Counter(group_of[i] for i in chosen)
+    train = tuple(i for i in range(len(dataset.items)) if i not in chosen)
+    divided = sum(0 < inside[group] < members[group] for group in repeated)
+    return Split(train, tuple(sorted(chosen)), len(repeated), sum(members[group] for group in repeated), divided)
 
 
 def _choose(dataset: Dataset, share: float, seed: int, groups: list[list[int]]) -> set[int]:

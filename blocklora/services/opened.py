@@ -24,6 +24,7 @@ from blocklora.errors import ModelFileError
 from blocklora.files import CHUNK, read_json, sha256_file, write_json
 from blocklora.projects.names import plain, shown
 from blocklora.services.predicting import Predictor, Predictors
+from blocklora.services.results import KINDS
 
 KEPT = 5  # files; the one chosen or opened longest ago goes first
 KEPT_BYTES = 6 * 2**30  # of all of them together, but the newest stays whatever its size
@@ -74,8 +75,8 @@ def _word(value: object) -> str:
 
 
 def _figures(accuracy: object) -> tuple[int, int]:
-    """Right and all of the test images, else of the held-out ones; (0, 0) where the file does not say, or not sensibly."""
-    for name in ("test", "held_out"):
+    """Right and all of the images that the headline is about (`services.results`); (0, 0) where the file does not say, or not sensibly."""
+    for name in KINDS:
         section = accuracy.get(name) if isinstance(accuracy, dict) else None
         correct, n = (section.get("correct"), section.get("n")) if isinstance(section, dict) else (None, None)
         if type(correct) is int and type(n) is int and 0 <= correct <= n and 0 < n < 10**9:

@@ -20,6 +20,8 @@ from blocklora.jobs.spec import RunSpec
 from blocklora.jobs.turns import Turns
 from blocklora.projects.dataset import Dataset
 from blocklora.projects.splits import Split, split
+from blocklora.services.going_on import GoingOn
+from blocklora.services.results import headline
 from blocklora.services.status import Folder, RunStatus
 
 TRAINER = "blocklora.training.worker"
@@ -37,6 +39,7 @@ class RunRequest:
     project_id: str = ""
     project_name: str = ""
     test: Dataset | None = None
+    start: GoingOn | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ def make_run(path: Path, home: Path, dataset: Dataset, parts: Split, request: Ru
     path.mkdir(parents=True, exist_ok=True)
     test = None if request.test is None else request.test.to_dict()
     split_values = {"train": list(parts.train), "held_out": list(parts.held_out), "divided": parts.divided}
+    if request.start is not None:
+        request.start.write(run)
     write_json(run.dataset_path, {"dataset": dataset.to_dict(), **split_values, "test": test})
     spec = RunSpec(
         backbone=request.backbone,
@@ -199,7 +204,7 @@ class Runs:
         run, status = RunFolder(path), self.status(path)
         spec = RunSpec.from_dict(run.spec())
         result: dict[str, Any] = run.result() or {}
-        section = result.get("test") or result.get("held_out") or {}
+        section = headline(result).section
         return RunSummary(
             id=path.name,
             path=path,

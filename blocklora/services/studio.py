@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blocklora.clip.catalog import BackboneInfo
@@ -15,10 +15,14 @@ from blocklora.jobs.launcher import Launcher, LocalLauncher
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.jobs.spec import RunSpec
 from blocklora.presets import preset_config
+from blocklora.projects.dataset import Dataset
+from blocklora.projects.folds import MOST
 from blocklora.projects.library import Library
 from blocklora.projects.project import Project
+from blocklora.projects.splits import Split
 from blocklora.services.backbones import Backbones
 from blocklora.services.exported import FORMS, LABELS, exported
+from blocklora.services.going_on import Changes, GoingOn
 from blocklora.services.opened import OpenedFile, OpenedFiles
 from blocklora.services.predicting import Predictor, PredictorFactory, Predictors
 from blocklora.services.previews import Head, Preview, Previews
@@ -37,6 +41,8 @@ from blocklora.speeds import recall, recall_footprint
 
 PROBE = "blocklora.training.probe"
 CURRENT_RUN = "current_run"
+AGAIN = 0.5
+"""Steps of a training that goes on, as a share of a whole one's."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +152,20 @@ class Studio:
         seconds = speed.seconds(images, round(images * config.held_out) * (config.checks + 1), config.steps_planned * config.batch_size)
         words = f"About {duration(seconds)}{self._memory(project, config, backbone, images)} on this machine."
         words += " It may stop earlier by itself." if config.patience is not None else ""
-        if config.estimate_minutes > 0:
-            words += f" Where {duration(60 * config.estimate_minutes)} more are enough, every image is then judged by a model that has not seen it."
+        words += self._judging(config, speed.step_image * config.steps * config.batch_size)
         return Estimate(seconds, words)
+
+    def _judging(self, config: TrainingConfig, seconds: float) -> str:
+        """Whether every image will be judged by a model that has not seen it, in words; `seconds` is one whole training."""
+        if config.estimate_minutes <= 0:
+            return ""
+        needed = seconds * (MOST if config.held_out == 0 else min(MOST, round(1 / config.held_out)) - 1)
+        most = duration(60 * config.estimate_minutes)
+        if needed <= 60 * config.estimate_minutes:
+            return f" Then about {duration(needed)} to judge every image by a model that has not seen it."
+        return (
+            f" It is measured on the held-out images; judging all takes about {duration(needed)}, more than the {most} allowed (Advanced)."
+        )
 
     def _memory(self, project: Project, config: TrainingConfig, backbone: str, images: int) -> str:
         """How much memory a run would take, in words; '' while nobody knows."""
@@ -180,10 +197,34 @@ class Studio:
         check_dataset(dataset)
         parts = split_of(dataset, config)
         request = RunRequest(backbone, config, adapter or AdapterConfig(), (self._exporter,), project.id, project.name)
-        run = make_run(new_run_dir(project.runs_dir, config.preset), self.home, dataset, parts, request)
+        return self._start(project, dataset, parts, request)
+
+    def _start(self, project: Project, dataset: Dataset, parts: Split, request: RunRequest) -> RunFolder:
+        run = make_run(new_run_dir(project.runs_dir, request.training.preset), self.home, dataset, parts, request)
         self.run_service.launch(run)
         project.set_setting(CURRENT_RUN, run.name)
         return run
+
+    def changes(self, project: Project, run: RunFolder) -> Changes:
+        """What was done to a project's images since a run began; nothing where the run cannot be gone on from."""
+        start = GoingOn.of(run)
+        return Changes() if start is None else start.changes(project.dataset())
+
+    def train_again(self, project: Project, run: RunFolder) -> RunFolder:
+        """Start a training that goes on from a finished run, with its settings, on the images as they are now.
+
+        Raises:
+            TrainingError: the run, or what has become of the classes, does not allow it.
+        """
+        start = GoingOn.of(run)
+        if start is None:
+            raise TrainingError("this run cannot be gone on from: an older version made it.", "Start a new training in Train.")
+        spec, dataset = RunSpec.from_dict(run.spec()), project.dataset()
+        check_dataset(dataset)
+        config = replace(spec.training, steps=max(1, round(spec.training.steps * AGAIN)))
+        parts = start.split(dataset, config.held_out, config.seed)
+        request = RunRequest(spec.backbone, config, spec.adapter, (self._exporter,), project.id, project.name, start=start)
+        return self._start(project, dataset, parts, request)
 
     def status(self, run: Path) -> RunStatus:
         """A run as it is now."""

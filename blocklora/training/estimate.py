@@ -115,7 +115,7 @@ def every_image(
         "temperature": temperature,
         "verdict": verdict_of_all(section, measured.result["preview"]),
     }
-    return Measured(measured.class_weights, temperature, result, measured.logits)
+    return dataclasses.replace(measured, temperature=temperature, result=result)
 
 
 def _left(began: float, done: float) -> float:
@@ -136,7 +136,7 @@ def judge(
         held_out = calibration(measured.logits, setup.held_out.labels.numpy(), [])
         measured = dataclasses.replace(measured, result={**measured.result, **more, "calibration": held_out})
     needed = seconds_needed(state, parts, held)
-    if setup.started_from or needed > 60 * training.estimate_minutes:
+    if setup.start is not None or needed > 60 * training.estimate_minutes:
         return measured, False
     judged = yield from every_image(setup, state, measured, everything, parts, control, folder)
     if judged is None:

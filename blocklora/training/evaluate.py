@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from blocklora.training.setup import Before, Setup, embed_all
 class Measured:
     """The final class weights (C, D), the fitted temperature, the result as JSON values, and the logits (N, C) of the held-out images.
 
-    `kept` is the version that the held-out figure belongs to (all trained tensors, and "class_weights"), where the file is another.
+    `kept` is the version that the held-out figure belongs to: all trained tensors, and "class_weights".
     """
 
     class_weights: torch.Tensor
@@ -96,6 +96,7 @@ def measure_held_out(setup: Setup) -> Measured:
             "correct": setup.before.start,
             "top1": setup.before.start / setup.before.n if setup.before.n else None,
         },
+        "choice": asdict(setup.choice),
         "class_weights": setup.choice.mode,
         "text_share": setup.choice.text_share,
         "class_weights_note": setup.choice.note,

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import time
 from importlib.metadata import version
-from pathlib import Path
 
 from blocklora import __version__
 from blocklora.config import to_dict
+from blocklora.jobs.run_folder import RunFolder
 from blocklora.lora.adapter_file import FORMAT_VERSION, AdapterMeta, save_adapter
 from blocklora.training.evaluate import Measured
 from blocklora.training.setup import Setup
 
-MEASURED = "measured.safetensors"
-"""The version that the held-out figure belongs to, where the published one learned from the held-out images too: whoever goes on from this
-run begins here, so that the held-out images stay unseen."""
 
-
-def publish_adapter(path: Path, setup: Setup, measured: Measured) -> tuple[int, int]:
-    """Write the adapter file; returns its size in bytes and the number of trained values."""
+def publish_adapter(run: RunFolder, setup: Setup, measured: Measured) -> tuple[int, int]:
+    """Write the adapter file, and beside it the version that was measured; returns the size in bytes of the first, and the number of
+    trained values.
+    """
     held = measured.result["held_out"]
     meta = AdapterMeta(
         format_version=FORMAT_VERSION,
@@ -41,7 +39,6 @@ def publish_adapter(path: Path, setup: Setup, measured: Measured) -> tuple[int, 
         versions={"blocklora": __version__, "torch": version("torch"), "open_clip_torch": version("open_clip_torch")},
     )
     tensors = {**{k: v.detach().cpu() for k, v in setup.adapters.state_dict().items()}, "class_weights": measured.class_weights}
-    save_adapter(path, tensors, meta)
-    if measured.kept:
-        save_adapter(path.with_name(MEASURED), {**measured.kept, "class_weights": measured.kept["class_weights"]}, meta)
-    return path.stat().st_size, sum(parameter.numel() for parameter in setup.trainable().values())
+    save_adapter(run.adapter_path, tensors, meta)
+    save_adapter(run.measured_path, measured.kept, meta)
+    return run.adapter_path.stat().st_size, sum(parameter.numel() for parameter in setup.trainable().values())

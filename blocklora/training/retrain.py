@@ -41,6 +41,8 @@ def finish(
     yield Evaluating(state.progress.best_step)
     with control.unheard():
         measured = measure_held_out(setup)
+    kept = {name: parameter.detach().cpu().clone() for name, parameter in state.named.items()}
+    measured = dataclasses.replace(measured, kept={**kept, "class_weights": measured.class_weights})
     if go_on and not control.stopping:
         measured = yield from _further(setup, state, measured, control, folder)
     setup.close()
@@ -50,7 +52,6 @@ def finish(
 
 def _further(setup: Setup, state: State, measured: Measured, control: Control, folder: Path | None) -> Generator[Event, None, Measured]:
     """What comes after the first measurement; the adapters of the version to publish are in the model afterwards."""
-    first = {name: parameter.detach().clone() for name, parameter in state.named.items()}
     with control.unheard():
         everything = Everything.of(setup)
     measured, ended = yield from judge(setup, state, measured, everything, control, folder)
@@ -58,10 +59,10 @@ def _further(setup: Setup, state: State, measured: Measured, control: Control, f
     if setup.spec.training.retrain == "yes" and len(setup.held_out) and not ended:
         weights = yield from _anew(setup, state, everything, control, folder)
     if weights is not None:
-        return _since_trained_on(measured, weights, first)
+        return _since_trained_on(measured, weights)
     with torch.no_grad():
         for name, parameter in state.named.items():
-            parameter.copy_(first[name])
+            parameter.copy_(measured.kept[name])
     return measured
 
 
@@ -91,10 +92,9 @@ def _anew(
     return None
 
 
-def _since_trained_on(measured: Measured, weights: torch.Tensor, first: dict[str, torch.Tensor]) -> Measured:
-    """`measured` for a version that has learned from the held-out images too, and that says so. The one before is kept beside it."""
+def _since_trained_on(measured: Measured, weights: torch.Tensor) -> Measured:
+    """`measured` for a version that has learned from the held-out images too, and that says so."""
     held = {**measured.result["held_out"], "since_trained_on": True}
     ending = "learned from all of them." if "cross_validated" in measured.result else "was then trained anew on all images, these included."
     result = {**measured.result, "held_out": held, "verdict": f"{measured.result['verdict']} The file {ending}"}
-    kept = {**{name: tensor.cpu() for name, tensor in first.items()}, "class_weights": measured.class_weights}
-    return dataclasses.replace(measured, class_weights=weights, result=result, kept=kept)
+    return dataclasses.replace(measured, class_weights=weights, result=result)

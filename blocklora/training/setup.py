@@ -29,6 +29,7 @@ from blocklora.projects.dataset import Dataset
 from blocklora.training.class_weights import Choice, ClassWeights, Features, choose
 from blocklora.training.control import Control
 from blocklora.training.device import Compute
+from blocklora.training.going_on import Start
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.pictures import CHUNK, EvalSet, decoded
 from blocklora.training.views import Views
@@ -109,8 +110,10 @@ class Setup:
     text_adapted: bool
     before: Before
     before_test: Before | None
-    started_from: str = ""
-    """The run whose adapters these began as, where a person went on with one."""
+    start: Start | None = None
+    """What this run goes on from, where it does."""
+    shift: torch.Tensor | None = None
+    """Where the learned shift of the class weights begins, then."""
     image_split: Split | None = None
     views: Views | None = None
     text_split: Split | None = None
@@ -234,10 +237,16 @@ def embed_all(backbone: Backbone, images: EvalSet, compute: Compute) -> torch.Te
 
 
 def prepare(
-    spec: RunSpec, data: Data, compute: Compute, control: Control, folder: Path | None = None, choice: Choice | None = None
+    spec: RunSpec,
+    data: Data,
+    compute: Compute,
+    control: Control,
+    folder: Path | None = None,
+    choice: Choice | None = None,
+    start: Start | None = None,
 ) -> Generator[Event, None, Setup]:
     """Everything before the first step; yields events, returns the `Setup`. What memory does not hold is kept in `folder`; `choice` is that
-    of a run that goes on.
+    of a run that is resumed, `start` what it begins with where it goes on from another one.
 
     Raises:
         TrainingError: a class has no training image, or a picture cannot be read.
@@ -265,6 +274,8 @@ def prepare(
     with torch.inference_mode():
         text = text_class_weights(backbone.model, prompts).float().cpu()
         held = Features(embed_all(backbone, held_out, compute), held_out.labels)
+    if choice is None and start is not None:
+        choice = start.choice
     if choice is None:
         choice = choose(features, held, text, spec.training.class_weights, backbone.logit_scale)
     for warning in prompts.warnings if choice.mode != "images" else ():  # names that are not used may be as long as they like
@@ -278,6 +289,9 @@ def prepare(
     if not text_adapted:
         adapter = dataclasses.replace(adapter, towers=("image",))
     adapters = attach(backbone.model, adapter, spec.training.seed)
+    if start is not None:
+        start.adapters_into(adapters, backbone)
+    shift = None if start is None else start.shift_into(weights, data.dataset.class_ids)
     image_split = _parted(adapters, "image", lambda first: split_image_tower(backbone.model, first))
     text_split = _parted(adapters, "text", lambda first: split_text_tower(backbone.model, prompts.tokens, first))
     views = views_of(image_split, cache, backbone, compute, spec.training, folder)
@@ -306,6 +320,8 @@ def prepare(
         views=views,
         text_split=text_split,
         text_hidden=text_hidden,
+        start=start,
+        shift=shift,
     )
 
 

@@ -56,6 +56,10 @@ def on_images(
     places, out = everything.places(train), everything.places(held_out)
     cache, every = everything.cache.only(places), everything.frozen
     frozen = Features(every.values[places], every.labels[places])
+    weights = ClassWeights(setup.choice, frozen, setup.class_weights.text.cpu().clone())
+    if weights.shift is not None and setup.shift is not None:
+        with torch.no_grad():
+            weights.shift.copy_(setup.shift)
     training = dataclasses.replace(setup.spec.training, steps=max(1, steps))
     return dataclasses.replace(
         setup,
@@ -66,7 +70,7 @@ def on_images(
         frozen_held=Features(every.values[out], every.labels[out]),
         labels=frozen.labels.clone(),
         held_out=data.eval_set(tuple(held_out), backbone.preprocess),
-        class_weights=ClassWeights(setup.choice, frozen, setup.class_weights.text.cpu().clone()).to(setup.compute.device),
+        class_weights=weights.to(setup.compute.device),
         views=views_of(setup.image_split, cache, backbone, setup.compute, training, folder),
         _held_hidden=None,
     )

@@ -81,6 +81,7 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
     from blocklora.training.control import Control
     from blocklora.training.device import choose
+    from blocklora.training.going_on import Start
     from blocklora.training.loop import train
     from blocklora.training.retrain import finish
     from blocklora.training.setup import Data, prepare
@@ -94,7 +95,8 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     say(Started(0 if snapshot is None else snapshot.progress.step))
     control = Control()
     data = Data.read(run.dataset_path)
-    preparing = prepare(spec, data, compute, control, run.path, None if snapshot is None else snapshot.choice)
+    start = Start.read(run.path)
+    preparing = prepare(spec, data, compute, control, run.path, None if snapshot is None else snapshot.choice, start)
     while True:
         try:
             event = next(preparing)
@@ -141,6 +143,8 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
         say(event)
     watcher.control = None  # there is nothing left to stop
     seconds = (0.0 if snapshot is None else snapshot.progress.seconds) + time.time() - began
+    if start is not None:
+        measured.result["since"] = start.since(measured.result["held_out"], data.dataset)
     _write(run, setup, state, measured, early, seconds)
     run.checkpoint_path.unlink(missing_ok=True)
     say(Finished(seconds, early))
@@ -167,7 +171,7 @@ def _write(run: RunFolder, setup: Setup, state: State, measured: Measured, early
         "preset": setup.spec.training.preset,
         "data_hash": setup.spec.data_hash,
     }
-    result["adapter_bytes"], result["trainable_parameters"] = publish_adapter(run.adapter_path, setup, measured)
+    result["adapter_bytes"], result["trainable_parameters"] = publish_adapter(run, setup, measured)
     write_json(run.result_path, result)
 
 

@@ -19,6 +19,7 @@ from blocklora.projects.decoder import Refused
 from blocklora.projects.decoding import decode_rgb, shared_decoder
 from blocklora.services.batch import Batches, Task
 from blocklora.services.batch_files import is_zip, list_uploads
+from blocklora.services.results import headline
 from blocklora.ui import forms, html, predict_api, predict_file, predict_table, predict_view
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.predict_view import Answer
@@ -274,9 +275,8 @@ def key_of(project: Project | None) -> str:
 def model_words(run: RunFolder) -> str:
     """Which run the current model comes from, and how good it is."""
     result, spec = run.result() or {}, run.spec()
-    section = result.get("test") or result.get("held_out") or {}
-    seen = "before it was trained on these too" if section.get("since_trained_on") else "it never saw"
-    good = f", right on {section['correct']} of {section['n']} images {seen}" if section.get("n") else ""
+    found = headline(result)
+    good = f", right on {found.correct} of {found.n} {found.which}" if found.n else ""
     title = TITLES.get(str(spec["training"]["preset"]), "This")
     return f"{title} run of {when(spec.get('created'))}{good}."
 

@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from blocklora.errors import StudioError
+from blocklora.errors import JobError
+from blocklora.services import results
 from blocklora.services.showing import run_of, run_to_watch
-from blocklora.ui import forms, html, results_view, run_list
+from blocklora.ui import forms, html, mend, results_headline, results_more, results_view, run_list
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.results_view import View
-from blocklora.ui.routes import thumb_url, view_url
 from blocklora.ui.tab import Context, Refresh, Tab, needs_project
 
 if TYPE_CHECKING:
     import gradio as gr
 
+    from blocklora.jobs.run_folder import RunFolder
     from blocklora.projects.project import Project
     from blocklora.services.studio import Studio
 
@@ -49,14 +50,22 @@ class ResultsTab:
         listed = run_list.draw(self.studio.runs(project), titles, "" if run is None else run.name)
         if run is None or result is None:
             return f'<div class="results">{self._nothing(project)}{listed}</div>'
-        test = bool(result.get("test"))
-        section = result["test"] if test else result["held_out"]
-        body = _section(project, result, section, view, test)
-        if test:
-            held_out = _section(project, result, result["held_out"], View(), False, plain=True)
-            body += f'<h2 class="part">On the images held out in training</h2>{held_out}'
-        state = html.attrs(data_view=json.dumps(view.to_dict()), data_run=run.name)
+        changes, busy = self.studio.changes(project, run), self.studio.status(run.path).busy
+        body = results_headline.headline(result, mend.again(changes, busy)) + _measured(project, result, view)
+        names = [(info.id, info.name, info.count) for info in project.classes()]
+        state = html.attrs(data_view=json.dumps(view.to_dict()), data_run=run.name, data_classes=names)
         return f'<div class="results"{state}>{body}{listed}{_small_print(result)}</div>'
+
+    def _shown(self, project: Project) -> RunFolder:
+        """The run that the tab shows.
+
+        Raises:
+            JobError: there is none any more.
+        """
+        run = self.studio.finished_run(project)
+        if run is None:
+            raise JobError("There is no finished run any more.", "Train first.")
+        return run
 
     def _nothing(self, project: Project) -> str:
         watched = run_to_watch(self.studio, project)
@@ -81,6 +90,8 @@ class ResultsTab:
         elif act.name == "delete":
             self.studio.delete_run(project, run_of(project, act.text("run")).path)
             view, toast = View(), notice("The run is deleted.")
+        elif act.name in mend.ACTS:
+            toast = mend.answer(self.studio, project, self._shown(project), act)
         else:
             raise ValueError(f"the Results tab knows no act {act.name!r}")
         return {self.room: self.draw(project, view)} | ({self.ctx.notice: toast} if toast else {})
@@ -99,27 +110,22 @@ def _view(values: Mapping[str, Any]) -> View:
     return View(max(0, number("page", 0)), true, predicted) if true >= 0 and predicted >= 0 else View(max(0, number("page", 0)))
 
 
-def _section(project: Project, result: Mapping[str, Any], section: Mapping[str, Any], view: View, test: bool, plain: bool = False) -> str:
-    """All about one set of images; `plain` leaves out what belongs to the tab as a whole."""
-    classes = len(section.get("per_class", []))
+def _measured(project: Project, result: Mapping[str, Any], view: View) -> str:
+    """All about the images of the headline, then what else was measured."""
+    found = results.headline(result)
+    if not found.n:
+        return results_more.more(result)
+    section, classes = found.section, len(found.section.get("per_class", []))
     if view.true >= classes or view.predicted >= classes:  # the cell of another run
         view = View()
-
-    def picture(row: Mapping[str, Any]) -> tuple[str, str] | None:
-        image_id = str(row.get("image_id") or "")
-        try:
-            project.image(image_id)
-        except StudioError:
-            return None
-        return thumb_url(project.id, image_id), view_url(project.id, image_id)
-
-    head = results_view.headline(result, section, test)
-    if not section.get("n"):
-        return head
-    table = results_view.per_class(section)
-    if plain:
-        return head + table
-    return f'{head}<div class="two">{table}{results_view.confusion(section, view)}</div>{results_view.gallery(section, view, picture)}'
+    tables = f'<div class="two">{results_view.per_class(section)}{results_view.confusion(section, view)}</div>'
+    body = tables + results_view.gallery(section, view, mend.shots(project, result)) + results_more.more(result)
+    held_out = result.get("held_out") or {}
+    if found.kind == "test" and held_out.get("n"):
+        words = f"Right on {results_headline.figure(held_out)}. {results_headline.interval_words(held_out)}"
+        lead = f'<p class="lead">{html.escape(words)}</p>'
+        body += f'<h2 class="part">On the images held out in training</h2>{lead}{results_view.per_class(held_out)}'
+    return body
 
 
 def _small_print(result: Mapping[str, Any]) -> str:

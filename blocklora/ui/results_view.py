@@ -1,4 +1,4 @@
-"""What the Results tab shows: the headline, what stands beside it, per class, who is taken for whom, and the pictures it got wrong.
+"""What the Results tab shows below its headline: per class, who is taken for whom, and the pictures of an answer, wrong or right.
 
 Everything comes from a run's result.json (see `blocklora.training.evaluate`). Result in, HTML out; names are escaped by `html`.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blocklora.ui import charts, html
+from blocklora.ui.results_headline import bar
 
 WRONG = 24  # pictures on a page
 MOST_PAIRS = 8
@@ -26,84 +27,6 @@ class View:
 
     def to_dict(self) -> dict[str, int]:
         return {"page": self.page, "true": self.true, "predicted": self.predicted}
-
-
-def figure(row: Section | None) -> str:
-    """ "27 of 30", or a dash."""
-    return f"{row['correct']} of {row['n']}" if row and row.get("n") else "–"
-
-
-# ---- the headline
-
-
-def headline(result: Section, section: Section, test: bool) -> str:
-    """How good it is, in words as large as they deserve, and the figures that put it into proportion beside it."""
-    if not section.get("n"):
-        words = "Nobody knows yet how good it is"
-        return f'<section class="verdict-card"><h1>{words}</h1><p class="lead">{html.escape(str(result.get("verdict", "")))}</p></section>'
-    what = "test images it never saw" if test else "images it never saw"
-    return (
-        f'<section class="verdict-card"><div><h1>Right on <b>{html.escape(figure(section))}</b> {what}</h1>'
-        f'<p class="lead">{html.escape(interval_words(section))}{html.escape(_trend(result, section, test))}</p></div>'
-        f"{_beside(result, section, test)}</section>"
-    )
-
-
-def interval_words(section: Section) -> str:
-    """What so many images can tell, in words."""
-    n, interval = int(section["n"]), section.get("interval")
-    if not isinstance(interval, (list, tuple)) or len(interval) != 2:
-        return ""
-    low, high = charts.percent(interval[0]), charts.percent(interval[1])
-    words = f"On new images like these, expect between {low} and {high} right."
-    if n < 20:
-        words += f" With {html.plural(n, 'image')} that is all one can say: one more or less moves the share by {charts.percent(1 / n)}."
-    if section.get("since_trained_on"):
-        words += " The file was then trained anew on all images, these included: the figure is from before."
-    return words
-
-
-def _trend(result: Section, section: Section, test: bool) -> str:
-    before = result.get("frozen")
-    if test or not before or not before.get("n"):
-        return ""
-    if section["correct"] < before["correct"]:
-        return " Training did not help here; more varied images would."
-    return " Training changed nothing that these images show." if section["correct"] == before["correct"] else ""
-
-
-def bar(share: float) -> str:
-    """A share as a small bar."""
-    return f'<span class="bar"><span style="width:{100 * share:.1f}%"></span></span>'
-
-
-def _beside(result: Section, section: Section, test: bool) -> str:
-    """Bars to compare with: after training, before it, by names alone, by guessing."""
-    rows = [("After training", section.get("top1"), figure(section), "now")]
-    zero = result.get("zero_shot") or {}
-    if not test:
-        before = result.get("frozen") or {}
-        rows.append(("Before training", before.get("top1"), figure(before), ""))
-        if zero.get("offered"):
-            rows.append(("From the names alone", zero.get("top1"), figure(zero), ""))
-    if zero.get("chance"):
-        rows.append(("By guessing", zero["chance"], charts.percent(zero["chance"]), ""))
-    bars = "".join(
-        f'<tr class="{kind}"><th scope="row">{html.escape(name)}</th><td>{bar(share or 0)}</td>'
-        f'<td class="num">{html.escape(words)}</td></tr>'
-        for name, share, words, kind in rows
-    )
-    known = zero.get("offered", True)
-    note = (
-        [] if known else ["The class names mean nothing to this model, so there is no zero-shot figure: it learned from the images alone."]
-    )
-    note += (
-        [str(result["class_weights_note"])]
-        if result.get("class_weights_note") and (known or result.get("class_weights") != "images")
-        else []
-    )
-    words = "".join(f"<p>{html.escape(line)}</p>" for line in note)
-    return f'<div class="beside"><table><caption class="sr">What to compare with</caption><tbody>{bars}</tbody></table>{words}</div>'
 
 
 # ---- per class
@@ -170,14 +93,12 @@ def _cell(true: int, predicted: int, count: int, total: int, names: Sequence[str
     if not count:
         return "<td></td>"
     shade = f"--share:{count / total:.2f}"
-    if true == predicted:
-        return f'<td class="right" style="{shade}">{count}</td>'
-    words = f"{count} of {names[true]} taken for {names[predicted]}"
+    right = true == predicted
+    words = f"{count} of {names[true]} recognised" if right else f"{count} of {names[true]} taken for {names[predicted]}"
     pressed = view.true == true and view.predicted == predicted
-    return (
-        f'<td class="wrong" style="{shade}"><button type="button" data-act="cell" data-true="{true}" data-predicted="{predicted}"'
-        f"{html.attrs(aria_label=words, title=words, aria_pressed='true' if pressed else 'false')}>{count}</button></td>"
-    )
+    said = html.attrs(data_true=true, data_predicted=predicted, aria_label=words, title=words, aria_pressed="true" if pressed else "false")
+    kind = "right" if right else "wrong"
+    return f'<td class="{kind}" style="{shade}"><button type="button" data-act="cell"{said}>{count}</button></td>'
 
 
 def _pairs(section: Section, names: Sequence[str]) -> str:
@@ -194,47 +115,70 @@ def _pairs(section: Section, names: Sequence[str]) -> str:
     return f'<div class="pairs"><h4>Most often mixed up</h4><ul>{items}</ul></div>'
 
 
-# ---- the pictures it got wrong
+# ---- the pictures
 
 
-def wrong_images(section: Section, view: View) -> list[Mapping[str, Any]]:
-    """The wrong ones that the view asks for, most certain first."""
-    rows = [row for row in section.get("images", []) if row["label"] != row["predicted"]]
+@dataclass(frozen=True)
+class Shot:
+    """A picture as it is in the project now: addresses of its small and its large copy, and a word on what has become of it since.
+
+    `mend` is HTML: what can be done about it.
+    """
+
+    small: str
+    large: str
+    now: str = ""
+    mend: str = ""
+    kept: bool = False
+
+
+def images_of(section: Section, view: View) -> list[Mapping[str, Any]]:
+    """The pictures that the view asks for: of one cell of the table, else all wrong ones; most certain first."""
+    rows = list(section.get("images", []))
     if view.true >= 0:
         rows = [row for row in rows if row["label"] == view.true and row["predicted"] == view.predicted]
+    else:
+        rows = [row for row in rows if row["label"] != row["predicted"]]
     return sorted(rows, key=lambda row: -float(row["probability"]))
 
 
-def gallery(section: Section, view: View, picture: Callable[[Mapping[str, Any]], tuple[str, str] | None]) -> str:
-    """The wrong pictures; `picture` gives the addresses of the small and the large copy of one, or None where it is gone."""
+def gallery(section: Section, view: View, picture: Callable[[Mapping[str, Any]], Shot | None], note: str = "") -> str:
+    """Those pictures; `picture` tells how one is now, or None where it is gone. `note` is HTML above them.
+
+    Wrong ones whose class a person has called right are left out, and counted.
+    """
     names = [str(row["name"]) for row in section.get("per_class", [])]
-    rows = wrong_images(section, view)
-    pages = max(1, -(-len(rows) // WRONG))
+    found = [(row, picture(row)) for row in images_of(section, view)]
+    shown = [(row, shot) for row, shot in found if view.true >= 0 or shot is None or not shot.kept]
+    pages = max(1, -(-len(shown) // WRONG))
     page = min(view.page, pages - 1)
-    aside = ""
-    title = "What it got wrong"
+    aside, title = "", "What it got wrong"
     if view.true >= 0:
-        title = f"{names[view.true]} taken for {names[view.predicted]}"
-        aside = html.button("Show all", "cell", kind="quiet", data_true=-1, data_predicted=-1)
-    elif not rows:
-        return html.card('<p class="hint">Nothing. Every held-out image was recognised.</p>', title=title) if section.get("n") else ""
-    shots = "".join(_shot(row, names, picture(row)) for row in rows[page * WRONG : (page + 1) * WRONG])
-    words = f'<span class="hint">{html.plural(len(rows), "picture")}, most certain first</span>'
-    return html.card(f'<div class="wrongs">{shots}</div>', html.pager(page, pages, "page"), title=title, aside=words + aside)
+        right = view.true == view.predicted
+        title = f"{names[view.true]}, recognised" if right else f"{names[view.true]} taken for {names[view.predicted]}"
+        aside = html.button("Show the wrong ones", "cell", kind="quiet", data_true=-1, data_predicted=-1)
+    elif not found:
+        return html.card('<p class="hint">Nothing. Every image was recognised.</p>', title=title) if section.get("n") else ""
+    shots = "".join(_shot(row, names, shot) for row, shot in shown[page * WRONG : (page + 1) * WRONG])
+    less = f", {len(found) - len(shown)} left out as right" if len(found) > len(shown) else ""
+    words = f'<span class="hint">{html.plural(len(shown), "picture")}{less}, most certain first</span>'
+    return html.card(note, f'<div class="wrongs">{shots}</div>', html.pager(page, pages, "page"), title=title, aside=words + aside)
 
 
-def _shot(row: Mapping[str, Any], names: Sequence[str], urls: tuple[str, str] | None) -> str:
+def _shot(row: Mapping[str, Any], names: Sequence[str], shot: Shot | None) -> str:
     true, said = names[row["label"]], names[row["predicted"]]
-    sure = charts.percent(float(row["probability"]))
-    words = f"{true}, taken for {said} ({sure})"
-    if urls is None:
+    sure, right = charts.percent(float(row["probability"])), row["label"] == row["predicted"]
+    words = f"{true}, recognised ({sure})" if right else f"{true}, taken for {said} ({sure})"
+    if shot is None:
         image = f'<span class="gone">{html.icon("image", 20)}no longer in the project</span>'
     else:
         image = (
-            f'<button type="button" data-do="look" data-src="{html.escape(urls[1])}" data-words="{html.escape(words)}" '
-            f'aria-label="{html.escape(words)}"><img src="{html.escape(urls[0])}" alt="" loading="lazy"></button>'
+            f'<button type="button" data-do="look" data-src="{html.escape(shot.large)}" data-words="{html.escape(words)}" '
+            f'aria-label="{html.escape(words)}"><img src="{html.escape(shot.small)}" alt="" loading="lazy"></button>'
         )
-    return (
-        f'<figure class="wrong-shot">{image}<figcaption><span class="true">{html.escape(true)}</span>'
-        f'<span class="said">{html.icon("arrow-right", 12)}<b>{html.escape(said)}</b><em>{sure}</em></span></figcaption></figure>'
-    )
+    mark = html.icon("check" if right else "arrow-right", 12)
+    answer = f'<span class="said{" right" if right else ""}">{mark}<b>{html.escape(said)}</b><em>{sure}</em></span>'
+    now = f'<span class="now-in">{html.escape(shot.now)}</span>' if shot is not None and shot.now else ""
+    mend = f'<div class="mend">{shot.mend}</div>' if shot is not None and shot.mend else ""
+    words = f'<span class="true">{html.escape(true)}</span>{answer}{now}'
+    return f'<figure class="wrong-shot">{image}<figcaption>{words}</figcaption>{mend}</figure>'

@@ -128,12 +128,14 @@ def _turned(path: Path) -> bytes:
 def test_two_pictures_a_class_are_enough_to_train_and_export(
     make_pictures: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """None can be held out then: no figure is made up, and the file is checked on the training pictures."""
+    """None can be held out then: each is judged by a model without it, or no figure is made up; training pictures check the file."""
     home, pictures = tmp_path / "home", make_pictures("few", classes=3, each=2)
     write_tiny_backbone(home)
     monkeypatch.setenv("BLOCKLORA_HOME", str(home))
     words = ["train", str(pictures), "--out", str(tmp_path / "run"), "--preset", "thorough", "--backbone", "tiny", "--steps", "4"]
     assert main(words) == 0
+    assert "of 6 images, each judged by a model that had not seen it" in capsys.readouterr().out
+    assert main([*words[:3], str(tmp_path / "other"), *words[4:], "--estimate-minutes", "0"]) == 0
     assert "No images were kept aside" in capsys.readouterr().out
     model = tmp_path / "model.onnx"
     assert main(["export", str(tmp_path / "run"), "--out", str(model), "--json"]) == 0

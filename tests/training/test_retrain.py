@@ -25,7 +25,6 @@ from blocklora.training.control import Control, StopRequested
 from blocklora.training.device import choose
 from blocklora.training.evaluate import final_class_weights, measure_held_out
 from blocklora.training.loop import train
-from blocklora.training.publish import MEASURED
 from blocklora.training.retrain import finish
 from blocklora.training.setup import Data, Setup, prepare
 from blocklora.training.state import State, start_state
@@ -187,7 +186,7 @@ def test_a_worker_publishes_the_second_version(make_tiny_run: Callable, tiny_hom
         load_file(run.adapter_path)["class_weights"], measured.class_weights, atol=0.02
     )  # the worker's format may be bf16
     assert not run.checkpoint_path.exists()
-    kept, published = load_file(run.path / MEASURED), load_file(run.adapter_path)
+    kept, published = load_file(run.measured_path), load_file(run.adapter_path)
     assert {*kept} == {*published, "class_weights.shift"} and not torch.equal(kept["class_weights"], published["class_weights"])
 
 

@@ -1,0 +1,46 @@
+"""Which figure of a run is the one to tell: result.json holds several, of different images, and they must not be confused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["test", "cross_validated", "held_out"]
+KINDS: tuple[Kind, ...] = ("test", "cross_validated", "held_out")
+"""From the most to the least telling: the person's own test images; every image, judged by a model that had not seen it; a part of them."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The figure to tell and the section of the result (see `blocklora.training.metrics.report`) that it comes from."""
+
+    kind: Kind
+    section: Mapping[str, Any]
+
+    @property
+    def n(self) -> int:
+        return int(self.section.get("n") or 0)
+
+    @property
+    def correct(self) -> int:
+        return int(self.section.get("correct") or 0)
+
+    @property
+    def which(self) -> str:
+        """Of which images, as in "right on 27 of 30 ..."."""
+        if self.kind == "test":
+            return "test images it never saw"
+        if self.kind == "cross_validated":
+            return "images, each judged by a model that had not seen it"
+        return "images before it was trained on these too" if self.section.get("since_trained_on") else "images it never saw"
+
+
+def headline(result: Mapping[str, Any] | None) -> Headline:
+    """The headline of a result; with nothing measured, an empty held-out section."""
+    for kind in KINDS:
+        section = (result or {}).get(kind)
+        if isinstance(section, Mapping) and section.get("n"):
+            return Headline(kind, section)
+    found = (result or {}).get("held_out")
+    return Headline("held_out", found if isinstance(found, Mapping) else {})

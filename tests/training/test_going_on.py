@@ -1,0 +1,159 @@
+"""A run that goes on from another one: where it begins, what stays held out, and how both compare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_retrain import drain
+
+from blocklora.config import AdapterConfig, TrainingConfig
+from blocklora.errors import TrainingError
+from blocklora.files import read_json
+from blocklora.jobs.launcher import LocalLauncher
+from blocklora.jobs.run_folder import RunFolder
+from blocklora.jobs.spec import RunSpec
+from blocklora.projects.dataset import Dataset, Item
+from blocklora.projects.folders import read_class_folders
+from blocklora.services.going_on import GoingOn
+from blocklora.services.runs import RunRequest, Runs, make_run
+from blocklora.training.control import Control
+from blocklora.training.device import choose
+from blocklora.training.evaluate import measure_held_out
+from blocklora.training.going_on import SHIFT, Start
+from blocklora.training.setup import Data, prepare
+
+DEADLINE = 120.0
+
+
+@pytest.fixture
+def trained(make_tiny_run: Callable, tiny_home: Path) -> Callable[..., RunFolder]:
+    """`trained(name, **training)` runs a worker to its end."""
+
+    def make(name: str = "run", run: RunFolder | None = None, **training: object) -> RunFolder:
+        run = run or make_tiny_run(name, patience=None, **training)
+        runs = Runs(tiny_home, LocalLauncher())
+        runs.launch(run)
+        deadline = time.monotonic() + DEADLINE
+        while runs.status(run.path).busy:
+            assert time.monotonic() < deadline, "waited too long for the run to end"
+            time.sleep(0.05)
+        assert runs.status(run.path).state == "finished", run.log_tail()
+        return run
+
+    return make
+
+
+def next_run(path: Path, home: Path, start: GoingOn, dataset: Dataset, steps: int = 4) -> RunFolder:
+    config = TrainingConfig(preset="quick", steps=steps, batch_size=8, checks=2, device="cpu", learning_rate=5e-3, retrain="yes")
+    request = RunRequest("tiny", config, AdapterConfig(), start=start)
+    return make_run(path, home, dataset, start.split(dataset, 0.2, 1), request)
+
+
+@pytest.mark.parametrize("retrain", ["yes", "no"])
+@pytest.mark.parametrize("class_weights", ["images", "text"])
+def test_it_begins_where_the_figure_of_the_other_was_measured(
+    trained: Callable, tiny_home: Path, sample_pictures: Path, tmp_path: Path, class_weights: str, retrain: str
+) -> None:
+    first = trained(retrain=retrain, class_weights=class_weights)
+    start = GoingOn.of(first)
+    assert start is not None
+    dataset, _ = read_class_folders(sample_pictures)
+    second = next_run(tmp_path / "second", tiny_home, start, dataset)
+    data = Data.read(second.dataset_path)
+    assert [data.dataset.items[i].sha256 for i in data.held_out] == [
+        start.dataset.items[i].sha256 for i in Data.read(first.dataset_path).held_out
+    ]
+    compute = choose("cpu", "fp32", lambda message: None)
+    begun = Start.read(second.path)
+    assert begun is not None and Start.read(first.path) is None
+    setup = drain(prepare(RunSpec.from_dict(second.spec()), data, compute, Control(), second.path, None, begun))[1]
+    kept = load_file(first.measured_path)
+    assert all(torch.equal(kept[name], value) for name, value in setup.untrained.items()) and setup.choice == begun.choice
+    if class_weights == "images":
+        assert torch.equal(setup.shift, kept[SHIFT]) and kept[SHIFT].any()
+    result = first.result()
+    assert result is not None
+    rows = measure_held_out(setup).result["held_out"]["images"]
+    assert [row["predicted"] for row in rows] == [row["predicted"] for row in result["held_out"]["images"]]  # no step has been taken yet
+
+
+def test_mended_images_are_learned_and_both_runs_compared(
+    trained: Callable, tiny_home: Path, sample_pictures: Path, tmp_path: Path
+) -> None:
+    first = trained(retrain="yes", class_weights="images")
+    start = GoingOn.of(first)
+    assert start is not None
+    dataset, _ = read_class_folders(sample_pictures)
+    held = sorted(start.held_out)
+    wrong = next(item for item in dataset.items if item.sha256 == held[0])
+    other = (wrong.label + 1) % 3
+    items = tuple(replace(item, label=other) if item is wrong else item for item in dataset.items)
+    gone = next(item for item in items if item.sha256 not in start.held_out)
+    mended = replace(dataset, items=tuple(item for item in items if item is not gone))
+    changes = start.changes(mended)
+    assert (changes.moved, changes.deleted, changes.added) == (
+        1,
+        1,
+        0,
+    ) and changes.words == "1 image moved to another class, 1 image deleted"
+    second = trained(run=next_run(tmp_path / "second", tiny_home, start, mended))
+    result, before = second.result(), first.result()
+    assert result is not None and before is not None
+    since = result["since"]
+    assert since["run"] == first.name and since["n"] == result["held_out"]["n"] == 6 and since["now"] == result["held_out"]["correct"]
+    ids = {item.sha256: item.image_id for item in start.dataset.items}
+    said = {row["image_id"]: row["predicted"] for row in before["held_out"]["images"]}
+    label = {item.sha256: item.label for item in mended.items}
+    assert since["before"] == sum(said[ids[sha]] == label[sha] for sha in held)
+    assert "cross_validated" not in result  # its adapters have seen every image but the held-out ones
+    assert read_json(second.start_info_path)["run"] == first.name
+
+
+def test_a_new_class_may_come_and_an_old_one_may_not_go(trained: Callable, tiny_home: Path, sample_pictures: Path, tmp_path: Path) -> None:
+    start = GoingOn.of(trained(class_weights="images"))
+    assert start is not None
+    dataset, _ = read_class_folders(sample_pictures)
+    fresh = tuple(
+        Item(item.path, 3, f"{i:064x}", f"{i * 0x0123456789ABCDEF % 2**64:016x}", f"new{i}") for i, item in enumerate(dataset.items[:5], 1)
+    )
+    more = Dataset((*dataset.class_names, "fourth"), (*dataset.class_ids, "fourth"), (*dataset.items, *fresh))
+    assert start.changes(more).words == "5 images added, new class fourth"
+    parts = start.split(more, 0.2, 1)
+    assert {more.items[i].sha256 for i in parts.held_out} > start.held_out and len(parts.held_out) == len(start.held_out) + 1
+    result = trained(run=next_run(tmp_path / "second", tiny_home, start, more)).result()
+    assert result is not None and len(result["class_names"]) == 4 and result["since"]["n"] == 6
+    fewer = Dataset(dataset.class_names[:2], dataset.class_ids[:2], tuple(item for item in dataset.items if item.label < 2))
+    with pytest.raises(TrainingError, match="is gone"):
+        start.split(fewer, 0.2, 1)
+
+
+def test_a_class_that_would_have_only_held_out_images_is_refused(trained: Callable, sample_pictures: Path) -> None:
+    start = GoingOn.of(trained())
+    assert start is not None
+    dataset, _ = read_class_folders(sample_pictures)
+    left = tuple(item for item in dataset.items if item.label or item.sha256 in start.held_out)
+    with pytest.raises(TrainingError, match="no image to train on"):
+        start.split(replace(dataset, items=left), 0.2, 1)
+
+
+def test_near_copies_of_held_out_images_stay_held_out(trained: Callable, sample_pictures: Path) -> None:
+    start = GoingOn.of(trained())
+    assert start is not None
+    dataset, _ = read_class_folders(sample_pictures)
+    copies = tuple(replace(item, sha256=f"{i:064x}", image_id=f"copy{i}") for i, item in enumerate(dataset.items, 1))
+    parts = start.split(replace(dataset, items=(*dataset.items, *copies)), 0.2, 1)
+    n = len(dataset.items)
+    assert {i - n for i in parts.held_out if i >= n} == {i for i in parts.held_out if i < n} and len(parts.held_out) == 12
+    assert parts.divided == 0
+
+
+def test_runs_of_older_versions_cannot_be_gone_on_from(trained: Callable) -> None:
+    run = trained()
+    run.measured_path.unlink()
+    assert GoingOn.of(run) is None
