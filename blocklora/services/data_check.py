@@ -93,7 +93,8 @@ def found(
     known = {info.id: info for info in classes}
     right = {image.id for image in images.values() if (image.sha256, image.class_id, RIGHT) in kept}
     suspects = _suspects(check, known, images, right, answers)
-    far = [images[image] for image in check.far if image in images and image not in right]
+    said = right | {suspect.image.id for suspect in suspects}
+    far = [images[image] for image in check.far if image in images and image not in said]
     poor = [(images[image], kind) for image, kind in check.poor if image in images and image not in right]
     counts = [info.count for info in classes]
     usual = int(statistics.median(counts)) if counts else 0

@@ -135,9 +135,8 @@ def far_from_all(items: Sequence[Item], nearness: np.ndarray) -> tuple[str, ...]
 
 def record(mark: str, items: Sequence[Item], found: dict[str, Any]) -> Check:
     """The record of what was found about `items`: `doubts` and `far` as above, `groups` of positions that are alike, `kinds` of quality."""
-    gone = {doubt.image for doubt in found["doubts"]}
     poor = tuple((item.image_id, kind) for item, kind in zip(items, found["kinds"], strict=True) if kind)
-    gone |= {image for image, _ in poor}
+    gone = {image for image, _ in poor}
     return Check(
         mark=mark,
         n=len(items),

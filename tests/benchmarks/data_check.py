@@ -161,7 +161,8 @@ def share(part: int, whole: int) -> str:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| set | wrong class: listed | right of these | of all planted | copies: right of the groups | of all planted | listed with nothing planted |",
+        "| set | wrong class: listed | right of these | of all planted | copies: right of the groups | of all planted "
+        "| listed with nothing planted |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
