@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from blocklora.errors import JobError
 from blocklora.services import results
 from blocklora.services.showing import run_of, run_to_watch
-from blocklora.ui import forms, html, mend, results_headline, results_more, results_view, run_list
+from blocklora.ui import forms, html, mend, next_card, results_headline, results_more, results_view, run_list
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.results_view import View
 from blocklora.ui.tab import Context, Refresh, Tab, needs_project
@@ -52,6 +52,7 @@ class ResultsTab:
             return f'<div class="results">{self._nothing(project)}{listed}</div>'
         changes, busy = self.studio.changes(project, run), self.studio.status(run.path).busy
         body = results_headline.headline(result, mend.again(changes, busy)) + _measured(project, result, view)
+        body += next_card.draw(project, result)
         names = [(info.id, info.name, info.count) for info in project.classes()]
         state = html.attrs(data_view=json.dumps(view.to_dict()), data_run=run.name, data_classes=names)
         return f'<div class="results"{state}>{body}{listed}{_small_print(result)}</div>'

@@ -36,7 +36,8 @@ def planted(home: Path) -> Project:
 
 
 def finding(page: Page, words: str) -> Locator:
-    return page.locator("[data-room=check] .findings > li", has=page.get_by_role("button", name=re.compile(f"Look at .*{re.escape(words)}")))
+    shown = page.get_by_role("button", name=re.compile(f"Look at .*{re.escape(words)}"))
+    return page.locator("[data-room=check] .findings > li", has=shown)
 
 
 def test_what_is_wrong_is_found_and_mended_with_one_press(server: Server, open_page: OpenPage) -> None:
