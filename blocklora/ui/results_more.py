@@ -16,7 +16,7 @@ BELIEVED = 0.05  # a calibration error below this is hardly noticed
 def more(result: Result) -> str:
     """Both cards, as far as they were measured."""
     cards = more_images(result) + percentages(result)
-    return f'<div class="two even">{cards}</div>' if cards else ""
+    return f'<div class="two plots">{cards}</div>' if cards else ""
 
 
 def more_images(result: Result) -> str:

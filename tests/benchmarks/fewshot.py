@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -32,11 +33,14 @@ from blocklora.projects.dataset import Dataset
 from blocklora.projects.folders import read_class_folders
 from blocklora.projects.home import default_home
 from blocklora.projects.splits import split
+from blocklora.training.class_weights import Features, discriminant_weights
 from blocklora.training.control import Control
 from blocklora.training.device import choose
+from blocklora.training.evaluate import Measured
 from blocklora.training.loop import train
+from blocklora.training.metrics import calibration_error, reliability, softmax
 from blocklora.training.retrain import finish
-from blocklora.training.setup import Data, Setup, prepare
+from blocklora.training.setup import Data, Setup, embed_all, prepare
 from blocklora.training.state import start_state
 
 
@@ -76,9 +80,6 @@ def logistic(features: torch.Tensor, labels: torch.Tensor, n_classes: int, decay
 
 def frozen_heads(setup: Setup) -> dict[str, float]:
     """Test accuracy of three heads on frozen features of all shots (training and held-out); call before training."""
-    from blocklora.training.class_weights import Features, discriminant_weights
-    from blocklora.training.setup import embed_all
-
     indices = tuple(sorted((*setup.data.train, *setup.data.held_out)))
     shots = setup.data.eval_set(indices, setup.backbone.preprocess)
     assert setup.test is not None
@@ -109,10 +110,15 @@ def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, a
     heads = frozen_heads(setup) if args.heads else {}
     state = start_state(setup)
     last(train(setup, state, config.steps, Control()))
-    measured = last(finish(setup, state, Control())).result
+    found = last(finish(setup, state, Control()))
+    measured = found.result
+    judged = measured.get("cross_validated")
     return {
         "tuned": measured["test"]["top1"],
         "held_out": measured["held_out"]["top1"],
+        "preview": measured.get("preview", {}).get("top1"),
+        **({} if judged is None else {"cross_validated": judged["top1"], "interval": judged["interval"]}),
+        "test_ece": calibration_error(reliability(*_probabilities(setup, found), 15)),
         "start": setup.before_test.start / setup.before_test.n,
         "zero_shot": setup.before_test.zero_shot / setup.before_test.n,
         **heads,
@@ -122,6 +128,13 @@ def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, a
         "steps": state.progress.step,
         "seconds": round(time.time() - began, 1),
     }
+
+
+def _probabilities(setup: Setup, found: Measured) -> tuple[np.ndarray, np.ndarray]:
+    """What the final model says of the test images, (N, C), and their labels."""
+    assert setup.test is not None
+    logits = setup.logits(embed_all(setup.backbone, setup.test, setup.compute), found.class_weights).numpy()
+    return softmax(logits / found.temperature), setup.test.labels.numpy()
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
@@ -166,7 +179,8 @@ def main() -> int:
                     key = (name, shots, seed, preset + args.label)
                     if key in done:
                         continue
-                    config = dataclasses.replace(preset_config(preset, args.backbone, shots, seed), **json.loads(args.training))
+                    own = {"estimate_minutes": 0.0, **json.loads(args.training)}  # test images judge here; cross-validation is asked for
+                    config = dataclasses.replace(preset_config(preset, args.backbone, shots, seed), **own)
                     row = dict(zip(("set", "shots", "seed", "preset"), key, strict=True)) | one(args.bench, name, seed, shots, config, args)
                     rows.append(row)
                     with args.out.open("a") as stream:
