@@ -14,6 +14,7 @@ from blocklora.errors import StudioError
 from blocklora.presets import BUILTIN
 
 EXAMPLES = """examples:
+  python -m blocklora check photos/
   python -m blocklora train photos/ --out runs/first --preset quick
   python -m blocklora export runs/first --out model.onnx
   python -m blocklora predict model.onnx holiday/ --csv answers.csv
@@ -113,6 +114,15 @@ def _looking(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(action="reproduce")
 
 
+def _check(commands: argparse._SubParsersAction) -> None:
+    words = "find wrong labels, copies and poor pictures before training"
+    parser = commands.add_parser("check", help=words, epilog=EXAMPLES, formatter_class=_Raw)
+    parser.add_argument("data", metavar="DATA", help="folder with one folder of pictures a class, a zip of such, or a project's name")
+    parser.add_argument("--backbone", default=BUILTIN, metavar="NAME", help="see `backbones` (default: the built-in one)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(action="check")
+
+
 def _at_least_one(words: str) -> int:
     number = int(words)
     if number < 1:
@@ -131,6 +141,7 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _check(commands)
     _train(commands)
     _models(commands)
     _looking(commands)
@@ -165,6 +176,10 @@ def _dispatch(args: argparse.Namespace) -> int:
         from blocklora.cli import lists
 
         return getattr(lists, args.action)(args)
+    if args.action == "check":
+        from blocklora.cli.check import check
+
+        return check(args)
     if args.action == "export":
         from blocklora.cli import export
 

@@ -15,6 +15,7 @@ from blocklora.ui import (
     html,
     leaks_view,
     mend,
+    next_card,
     reject_room,
     report,
     results_headline,
@@ -70,6 +71,7 @@ class ResultsTab:
             return f'<div class="results">{self._nothing(project)}{listed}</div>'
         changes, busy = self.studio.changes(project, run), self.studio.status(run.path).busy
         body = results_headline.headline(result, mend.again(changes, busy)) + _measured(project, run, result, view)
+        body += next_card.draw(project, result)
         names = [(info.id, info.name, info.count) for info in project.classes()]
         state = html.attrs(data_view=json.dumps(view.to_dict()), data_run=run.name, data_classes=names)
         return f'<div class="results"{state}>{report.button()}{body}{listed}{_small_print(result)}</div>'
