@@ -14,6 +14,7 @@ from blocklora.errors import StudioError
 from blocklora.presets import BUILTIN
 
 EXAMPLES = """examples:
+  python -m blocklora check photos/
   python -m blocklora train photos/ --out runs/first --preset quick
   python -m blocklora export runs/first --out model.onnx
   python -m blocklora predict model.onnx holiday/ --csv answers.csv
@@ -52,7 +53,11 @@ def _train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--retrain", choices=RETRAIN, help="whether the file is trained anew on all images at the end (default: by preset)")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--device", choices=DEVICES, default="auto")
-    parser.add_argument("--test", metavar="DIR", help="folder of class folders to measure on, never trained on")
+    parser.add_argument(
+        "--test", metavar="DIR", help="folder of class folders to measure on, never trained on (default: those of a project)"
+    )
+    others = "folder or zip of pictures of none of the classes: never trained on, they show when to answer “none of these”"
+    parser.add_argument("--others", metavar="DIR", help=others)
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(action="train")
@@ -109,6 +114,15 @@ def _looking(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(action="reproduce")
 
 
+def _check(commands: argparse._SubParsersAction) -> None:
+    words = "find wrong labels, copies and poor pictures before training"
+    parser = commands.add_parser("check", help=words, epilog=EXAMPLES, formatter_class=_Raw)
+    parser.add_argument("data", metavar="DATA", help="folder with one folder of pictures a class, a zip of such, or a project's name")
+    parser.add_argument("--backbone", default=BUILTIN, metavar="NAME", help="see `backbones` (default: the built-in one)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(action="check")
+
+
 def _at_least_one(words: str) -> int:
     number = int(words)
     if number < 1:
@@ -127,6 +141,7 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _check(commands)
     _train(commands)
     _models(commands)
     _looking(commands)
@@ -161,6 +176,10 @@ def _dispatch(args: argparse.Namespace) -> int:
         from blocklora.cli import lists
 
         return getattr(lists, args.action)(args)
+    if args.action == "check":
+        from blocklora.cli.check import check
+
+        return check(args)
     if args.action == "export":
         from blocklora.cli import export
 

@@ -17,6 +17,7 @@ RUN_FILES: dict[str, int] = {
     "spec.json": 16 * MB,
     "dataset.json": 64 * MB,
     "result.json": 64 * MB,
+    "reject.json": 1 * MB,
     "events.jsonl": 256 * MB,
     "log.txt": 64 * MB,
     "environment.json": 1 * MB,

@@ -20,7 +20,9 @@ T = TypeVar("T")
 
 
 class Prediction(Protocol):
-    """One picture's answer. `top` is (label, probability), best first; times in milliseconds."""
+    """One picture's answer. `top` is (label, probability), best first; times in milliseconds. `known` is False where the model's rule says
+    that the picture is of none of its classes, None where it has no rule.
+    """
 
     @property
     def label(self) -> str: ...
@@ -30,6 +32,8 @@ class Prediction(Protocol):
     def top(self) -> Sequence[tuple[str, float]]: ...
     @property
     def milliseconds(self) -> float: ...
+    @property
+    def known(self) -> bool | None: ...
 
 
 class Predictor(Protocol):

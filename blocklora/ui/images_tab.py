@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocklora.errors import ProjectError
 from blocklora.projects import intake
-from blocklora.ui import class_cards, forms, gallery, html, imports
+from blocklora.ui import check_panel, class_cards, forms, gallery, html, imports
 from blocklora.ui.class_cards import Cards
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.gallery import Gallery
@@ -35,12 +35,13 @@ class ImagesTab:
         self.steps: dict[str, Callable[[Project, Act], Drawn]] = {
             "cards": lambda project, act: (class_cards.draw(project, Cards(act.number("page"), "")), ""),
             "find": lambda project, act: (class_cards.draw(project, Cards(0, act.text("value"))), ""),
-            "gallery": lambda project, act: (gallery.draw(project, Gallery(act.text("class"), act.number("page"))), ""),
+            "gallery": lambda project, act: (gallery.draw(project, Gallery(act.text("class"), act.number("page"), act.text("part"))), ""),
             "add-class": self._add_class,
             "rename": self._rename,
             "place": self._place,
             "delete-class": self._delete_class,
             "move": self._move,
+            "part": self._part,
             "delete": self._delete,
             "undo": self._undo,
             "accept": self._accept,
@@ -57,7 +58,7 @@ class ImagesTab:
         """The view that the person is in, drawn again; the cards where it is gone (its class was deleted)."""
         view = act.inner("view")
         if view.text("at") == "gallery":
-            drawn = gallery.draw(project, Gallery(view.text("class"), view.number("page")))
+            drawn = gallery.draw(project, Gallery(view.text("class"), view.number("page"), view.text("part")))
             if drawn:
                 return drawn
         return class_cards.draw(project, Cards(view.number("page"), view.text("find")))
@@ -104,6 +105,10 @@ class ImagesTab:
         target = act.text("to") or project.add_class(act.text("create"))
         return self._after(project, act, project.move_images(act.texts("ids"), target))
 
+    def _part(self, project: Project, act: Act) -> Drawn:
+        """Pictures to those to test with, or back to those to learn from."""
+        return self._after(project, act, project.move_part(act.texts("ids"), imports.part_of(act)))
+
     def _delete(self, project: Project, act: Act) -> Drawn:
         return self._after(project, act, project.delete_images(act.texts("ids")))
 
@@ -134,15 +139,17 @@ class ImagesTab:
                 pending = Pending(project.id, stop.value, uploads)
                 break
             yield {self.stage: waiting("Looking at the pictures", done, total)}
-        worth_a_look = any(skipped.kind != "hidden" for skipped in pending.plan.skipped) or not pending.plan.n_images
-        if act.name == "add-files" and not worth_a_look and pending.plan.n_images <= DIRECT:
+        plan = pending.plan
+        worth_a_look = any(skipped.kind != "hidden" for skipped in plan.skipped) or not plan.n_images or bool(plan.leaks)
+        if act.name == "add-files" and not worth_a_look and plan.n_images <= DIRECT:
             yield self._out(project, *self._take_in(project, act, pending))
         else:
             yield {self.stage: imports.draw(self.plans.keep(pending), pending)}
 
     def _take_in(self, project: Project, act: Act, pending: Pending) -> Drawn:
         try:
-            result = intake.accept(project, pending.plan)
+            as_others = pending.plan.like_something_else if act.text("others") else ()
+            result = intake.accept(project, pending.plan, as_others=as_others)
         finally:
             pending.close()
         return self.redraw(project, act), notice(imports.words(result, len(pending.plan.skipped)), tone="accent")
@@ -166,11 +173,16 @@ def waiting(words: str, done: int, total: int) -> str:
 
 
 def build(ctx: Context) -> Refresh:
-    """The tab's one component and its events."""
-    stage = forms.stage("images")
+    """The tab's component, the data check above it, and their events."""
+    check, stage = forms.stage("check"), forms.stage("images")
     tab = ImagesTab(ctx, stage, ctx.local)
     ctx.on_act(stage, tab.answer, outputs=[stage, ctx.rail], trigger_mode="multiple")
-    return Refresh(tab.show, [stage])
+    panel = check_panel.build(ctx, check, stage, tab.redraw)
+
+    def show(project: Project | None) -> dict[Any, Any]:
+        return tab.show(project) | panel.show(project)
+
+    return Refresh(show, [stage, check], panel.tick, moves=(check,), reads=(check,))
 
 
 TAB = Tab("images", "Images", build)

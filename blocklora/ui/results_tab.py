@@ -13,7 +13,10 @@ from blocklora.services.showing import run_of, run_to_watch
 from blocklora.ui import (
     forms,
     html,
+    leaks_view,
     mend,
+    next_card,
+    reject_room,
     report,
     results_headline,
     results_more,
@@ -68,6 +71,7 @@ class ResultsTab:
             return f'<div class="results">{self._nothing(project)}{listed}</div>'
         changes, busy = self.studio.changes(project, run), self.studio.status(run.path).busy
         body = results_headline.headline(result, mend.again(changes, busy)) + _measured(project, run, result, view)
+        body += next_card.draw(project, result)
         names = [(info.id, info.name, info.count) for info in project.classes()]
         state = html.attrs(data_view=json.dumps(view.to_dict()), data_run=run.name, data_classes=names)
         return f'<div class="results"{state}>{report.button()}{body}{listed}{_small_print(result)}</div>'
@@ -139,7 +143,8 @@ def _measured(project: Project, run: RunFolder, result: Mapping[str, Any], view:
     section, classes = found.section, len(found.section.get("per_class", []))
     if view.true >= classes or view.predicted >= classes:  # the cell of another run
         view = View()
-    tables = f'<div class="two">{results_view.per_class(section)}{results_view.confusion(section, view)}</div>'
+    leaks = leaks_view.draw(section, leaks_view.pictures(project))
+    tables = f'{leaks}<div class="two">{results_view.per_class(section)}{results_view.confusion(section, view)}</div>'
     body = tables + results_view.gallery(section, view, mend.shots(project, result), more=why.of(run, section)) + results_more.more(result)
     held_out = result.get("held_out") or {}
     if found.kind == "test" and held_out.get("n"):
@@ -166,13 +171,19 @@ def _small_print(result: Mapping[str, Any]) -> str:
 
 
 def build(ctx: Context) -> Refresh:
-    """The tab's one room and its events."""
+    """The tab's rooms and their events."""
     room = forms.stage("results")
     why.add(ctx)
-    compared = run_compare.add(ctx)
+    compared, refusing = run_compare.add(ctx), reject_room.build(ctx)
     tab = ResultsTab(ctx, room, compared)
-    ctx.on_act(room, tab.answer, outputs=[room, compared.room], trigger_mode="multiple")
-    return Refresh(tab.show, [room, compared.room])
+
+    def answer(act: Act, values: Update) -> Update:
+        drawn = tab.answer(act, values)
+        return drawn | (refusing.show(ctx.open_project(values)) if act.name in ("current", "delete") else {})
+
+    shown = [room, compared.room, *refusing.rooms]
+    ctx.on_act(room, answer, outputs=shown, trigger_mode="multiple")
+    return Refresh(lambda project: tab.show(project) | refusing.show(project), shown, refusing.tick, moves=(refusing.state,))
 
 
 TAB = Tab("results", "Results", build)

@@ -55,6 +55,7 @@ class Said:
     probability: float
     top: Sequence[tuple[str, float]]
     milliseconds: float = 4.2
+    known: bool | None = None
 
 
 class ColourPredictor:
