@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,14 @@ class RunData:
     held_out: tuple[int, ...]
     test: Dataset | None = None
 
-    def items(self, section: str) -> list[Item]:
-        """The pictures that a section of the result was measured on, in the order of its rows."""
+    def items(self, section: str, rows: Sequence[Mapping[str, Any]]) -> list[Item]:
+        """The pictures that a section of the result was measured on, in the order of its rows. Test pictures that looked like training
+        pictures have no row: those that are left are known by their paths.
+        """
         if section == "test":
-            return [] if self.test is None else list(self.test.items)
+            counted = {row.get("path") for row in rows}
+            items = [] if self.test is None else list(self.test.items)
+            return items if len(items) == len(rows) else [item for item in items if item.path in counted]
         if section == "cross_validated":  # every picture, judged by a model that had not seen it
             return list(self.dataset.items)
         return [self.dataset.items[i] for i in self.held_out]
