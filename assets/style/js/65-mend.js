@@ -11,8 +11,8 @@
       if (answer) send("results", "mend-move", { image, ...(answer.create ? { create: answer.create } : { to: answer.value }) });
     };
     dialog.menu(element, [
-      said && ["check", `It is ${name}: move it there`, () => send("results", "mend-move", { image, to: said })],
-      ["move", "It is something else…", elsewhere],
+      said && ["check", `Move to ${name}`, () => send("results", "mend-move", { image, to: said })],
+      ["move", "Move to another class…", elsewhere],
       ["eye", "Its class is right: leave it", () => send("results", "mend-keep", { image })],
       null,
       ["trash-2", "Delete it", () => send("results", "mend-delete", { image }), "danger"],
