@@ -6,6 +6,7 @@ milliseconds. It ends by itself when nothing changes, when a training starts, an
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ from blocklora.errors import ImageError, ProjectError, StudioError
 from blocklora.jobs.liveness import beat
 from blocklora.projects.dataset import Dataset
 from blocklora.projects.project import Project
+from blocklora.services.findings import Check
 from blocklora.services.previews import Head, PreviewFolder, State
 from blocklora.services.runs import reasons_not_ready
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from blocklora.clip.backbones import Backbone
+    from blocklora.training.class_weights import Choice
     from exporters.predictor import OnnxClassifier
 
 SHARE = ("OMP_WAIT_POLICY", "PASSIVE")  # as in exporters.worker, and read when torch is loaded
@@ -61,6 +64,7 @@ class Previewer:
         dataset = project.dataset()
         if reasons_not_ready(dataset.class_names, dataset.counts):
             self.folder.head.unlink(missing_ok=True)
+            self.folder.check.unlink(missing_ok=True)
             return None
 
         def say(stage: str, fraction: float) -> None:
@@ -68,11 +72,29 @@ class Previewer:
             State(mark, stage, fraction).write(self.folder)
 
         backbone, model = self._open(dataset, say)
-        values, labels = self._embedded(dataset, model, say)
+        kept, values = self._embedded(dataset, model, say)
+        labels = [item.label for item in kept.items]
         if any(label not in labels for label in range(len(dataset.class_names))):
             raise ImageError("a class has no image that can be read.", "Look through the Images tab for pictures that cannot be shown.")
         say("Comparing the classes", 0.95)
-        return self._solve(backbone, dataset, mark, values, labels, began)
+        head, choice = self._solve(backbone, dataset, mark, values, labels, began)
+        self._check(project, mark, kept, values, choice, backbone.logit_scale)
+        return head
+
+    def _check(self, project: Project, mark: str, kept: Dataset, values: np.ndarray, choice: Choice, scale: float) -> None:
+        """Look for mistakes in the pictures. The preview is there by now and does not depend on it."""
+        from exporters.checker import Qualities, check
+
+        assert self._text is not None
+        try:
+            thumbs = {item.sha256: path for item in kept.items if (path := project.blobs.thumbnail(item.sha256)).is_file()}
+            qualities = Qualities(self.folder.path / "qualities.json").of(kept.items, thumbs)
+            found = check(mark, kept, values, self._text[1], choice, scale, qualities)
+        except Exception:
+            traceback.print_exc()
+            found = Check(mark, failed=True)
+        self._stay()
+        found.write(self.folder.check)
 
     def _stay(self) -> None:
         """Raise ProjectError where the project is gone: writing would make a folder of its name again."""
@@ -98,8 +120,8 @@ class Previewer:
         assert self._backbone is not None
         return self.folder.path / f"images-{self._backbone.weights_hash[:16]}.safetensors"
 
-    def _embedded(self, dataset: Dataset, model: OnnxClassifier, say: Say) -> tuple[np.ndarray, list[int]]:
-        """Embeddings (N, D) of all readable images with their labels; only new ones are looked at."""
+    def _embedded(self, dataset: Dataset, model: OnnxClassifier, say: Say) -> tuple[Dataset, np.ndarray]:
+        """The readable images, and their embeddings (N, D); only new ones are looked at."""
         import numpy as np
 
         if not self._known:
@@ -121,7 +143,7 @@ class Previewer:
             self._save()
         kept = [item for item in dataset.items if item.sha256 in self._known]
         values = np.stack([self._known[item.sha256] for item in kept]) if kept else np.zeros((0, 1), np.float32)
-        return values, [item.label for item in kept]
+        return dataclasses.replace(dataset, items=tuple(kept)), values
 
     def _load(self) -> dict[str, np.ndarray]:
         from safetensors import SafetensorError, safe_open
@@ -140,7 +162,9 @@ class Previewer:
         if self._known:
             _write(self._store, {EMBEDDINGS: np.stack(list(self._known.values()))}, {"images": json.dumps(list(self._known))})
 
-    def _solve(self, backbone: Backbone, dataset: Dataset, mark: str, values: np.ndarray, labels: list[int], began: float) -> Head:
+    def _solve(
+        self, backbone: Backbone, dataset: Dataset, mark: str, values: np.ndarray, labels: list[int], began: float
+    ) -> tuple[Head, Choice]:
         import torch
 
         from blocklora.training.class_weights import Features, closed_form
@@ -166,7 +190,7 @@ class Previewer:
 
         self._stay()
         _write(self.folder.head, {WEIGHTS: weights.T.contiguous().numpy()}, {"head": head.to_json()})
-        return head
+        return head, choice
 
     def _from_names(self, backbone: Backbone, names: tuple[str, ...]) -> Any:
         import torch
@@ -199,7 +223,8 @@ def keep(previewer: Previewer) -> int:
     """Make the preview whenever the project's images are others, until nothing has happened for a while; returns the exit code."""
     beat(previewer.folder.heartbeat)
     known = Head.read(previewer.folder.head)
-    whole = known is not None and Path(known.model).is_file()
+    checked = Check.read(previewer.folder.check)
+    whole = known is not None and Path(known.model).is_file() and checked is not None and checked.mark == known.mark
     done, last = (known.mark if known is not None and whole else ""), time.monotonic()
     while time.monotonic() - last < IDLE_SECONDS and previewer.project_path.is_dir():
         project = Project.open(previewer.project_path)

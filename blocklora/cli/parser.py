@@ -14,10 +14,14 @@ from blocklora.errors import StudioError
 from blocklora.presets import BUILTIN
 
 EXAMPLES = """examples:
+  python -m blocklora check photos/
   python -m blocklora train photos/ --out runs/first --preset quick
   python -m blocklora export runs/first --out model.onnx
   python -m blocklora predict model.onnx holiday/ --csv answers.csv
   python -m blocklora evaluate model.onnx test-photos/ --json
+  python -m blocklora explain model.onnx photo.jpg --out heat.png
+  python -m blocklora report runs/first --out report.html
+  python -m blocklora reproduce runs/first
   python -m blocklora serve --port 7861
 """
 
@@ -90,6 +94,35 @@ def _models(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(action="evaluate")
 
 
+def _looking(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("explain", help="which parts of a picture an answer comes from", epilog=EXAMPLES, formatter_class=_Raw)
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("image", metavar="IMAGE")
+    parser.add_argument("--out", required=True, metavar="PNG", help="where to write the picture with the heat map over it")
+    parser.add_argument("--label", metavar="NAME", help="the class to explain (default: the most probable one)")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(action="explain")
+    parser = commands.add_parser("report", help="write a page about a run, to send or print", epilog=EXAMPLES, formatter_class=_Raw)
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--out", required=True, metavar="HTML")
+    parser.set_defaults(action="report")
+    parser = commands.add_parser("reproduce", help="train a run again and compare what comes out", epilog=EXAMPLES, formatter_class=_Raw)
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--out", metavar="RUN", help="folder for the new run (default: beside the old one)")
+    parser.add_argument("--pictures", metavar="DIR", help="where to look for pictures that are no longer where they were, by content")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(action="reproduce")
+
+
+def _check(commands: argparse._SubParsersAction) -> None:
+    words = "find wrong labels, copies and poor pictures before training"
+    parser = commands.add_parser("check", help=words, epilog=EXAMPLES, formatter_class=_Raw)
+    parser.add_argument("data", metavar="DATA", help="folder with one folder of pictures a class, a zip of such, or a project's name")
+    parser.add_argument("--backbone", default=BUILTIN, metavar="NAME", help="see `backbones` (default: the built-in one)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(action="check")
+
+
 def _at_least_one(words: str) -> int:
     number = int(words)
     if number < 1:
@@ -108,8 +141,10 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _check(commands)
     _train(commands)
     _models(commands)
+    _looking(commands)
     for name, words in (("backbones", "list backbones with size, licence and where each is; fetch one"), ("projects", "list projects")):
         listing = commands.add_parser(name, help=words)
         listing.add_argument("--json", action="store_true")
@@ -141,6 +176,10 @@ def _dispatch(args: argparse.Namespace) -> int:
         from blocklora.cli import lists
 
         return getattr(lists, args.action)(args)
+    if args.action == "check":
+        from blocklora.cli.check import check
+
+        return check(args)
     if args.action == "export":
         from blocklora.cli import export
 
@@ -149,6 +188,10 @@ def _dispatch(args: argparse.Namespace) -> int:
         from blocklora.cli.predict import predict
 
         return predict(args)
+    if args.action in ("explain", "report", "reproduce"):
+        import importlib
+
+        return int(getattr(importlib.import_module(f"blocklora.cli.{args.action}"), args.action)(args))
     from blocklora.cli import models
 
     return getattr(models, args.action)(args)

@@ -10,7 +10,7 @@ from typing import Any
 
 from blocklora.errors import ImageError, ProjectError
 from blocklora.files import write_atomic
-from blocklora.projects import classes, images, undo
+from blocklora.projects import classes, images, kept, undo
 from blocklora.projects.blobs import Blobs
 from blocklora.projects.database import FILE_NAME, Database
 from blocklora.projects.dataset import NO_CLASS, Dataset, Item
@@ -163,6 +163,21 @@ class Project:
         """Take images away; the token for `undo`."""
         with self.database.write() as connection:
             return undo.delete_images(connection, image_ids)
+
+    def living(self, image_ids: Sequence[str]) -> dict[str, ImageInfo]:
+        """Those of the given images that are in the project, by id."""
+        with self.database.read() as connection:
+            return {row["id"]: images.info(row) for row in images.selected(connection, image_ids)}
+
+    def keep_images(self, image_ids: Sequence[str], kind: str = kept.RIGHT) -> str:
+        """Remember that images are right as they are, against the data check; the token for `undo`."""
+        with self.database.write() as connection:
+            return undo.keep_images(connection, image_ids, kind)
+
+    def kept(self) -> set[kept.Entry]:
+        """What was kept against the data check: (content hash, class id, kind)."""
+        with self.database.read() as connection:
+            return kept.entries(connection)
 
     def undo(self, token: str) -> UndoResult:
         """Bring back what the step of `token` took away. Raises ProjectError where that is not possible (any more)."""

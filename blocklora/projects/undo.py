@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from blocklora.errors import ProjectError
-from blocklora.projects import classes, images
+from blocklora.projects import classes, images, kept
 from blocklora.projects.names import free_name, name_key
 from blocklora.projects.records import OTHER_ID, TEST, TRAINING, UndoEntry, UndoResult
 
@@ -58,6 +58,13 @@ def move_part(connection: sqlite3.Connection, image_ids: Sequence[str], part: st
     images.set_part(connection, list(before), part)
     where = "the test pictures" if part == TEST else "the pictures to learn from"
     return _remember(connection, "move_part", f"Moved {_count(len(before))} to {where}.", {"to": part, "before": before})
+
+
+def keep_images(connection: sqlite3.Connection, image_ids: Sequence[str], kind: str) -> str:
+    """Remember that images are right as they are (see `kept`); the token that forgets it."""
+    rows = _some(connection, image_ids)
+    new = kept.add(connection, [(row["sha256"], row["class_id"], kind) for row in rows])
+    return _remember(connection, "keep_images", f"Kept {_count(len(rows))} as {'it is' if len(rows) == 1 else 'they are'}.", {"kept": new})
 
 
 def undo(connection: sqlite3.Connection, token: str) -> UndoResult:
@@ -131,11 +138,17 @@ def _undo_move_part(connection: sqlite3.Connection, payload: dict[str, Any]) -> 
     return UndoResult(len(back), skipped, f"{_count(len(back))} moved back{_left(skipped)}.")
 
 
+def _undo_keep_images(connection: sqlite3.Connection, payload: dict[str, Any]) -> UndoResult:
+    count = kept.remove(connection, payload["kept"])
+    return UndoResult(count, 0, f"{_count(count)} back in the data check.")
+
+
 _UNDO = {
     "delete_class": _undo_delete_class,
     "delete_images": _undo_delete_images,
     "move_images": _undo_move_images,
     "move_part": _undo_move_part,
+    "keep_images": _undo_keep_images,
 }
 
 

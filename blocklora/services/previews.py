@@ -20,6 +20,7 @@ from blocklora.files import read_json, write_json
 from blocklora.jobs.launcher import Launcher
 from blocklora.jobs.liveness import alive, beat
 from blocklora.projects.project import Project
+from blocklora.services.findings import latest
 
 PAUSE = 5.0  # seconds before a process that died is started again
 
@@ -39,6 +40,11 @@ class PreviewFolder:
     def head(self) -> Path:
         """Class weights with what is known of them; one file, so that both are always of one mind."""
         return self.path / "head.safetensors"
+
+    @property
+    def check(self) -> Path:
+        """What the data check found (see `findings`)."""
+        return self.path / "check.json"
 
     @property
     def state(self) -> Path:
@@ -140,6 +146,8 @@ class Previews:
         folder, mark = PreviewFolder.of(project.path, backbone), project.mark()
         head, state = Head.read(folder.head), State.read(folder)
         if head is not None and head.mark == mark and Path(head.model).is_file():
+            if may_start and latest(folder.check, mark) is None and not alive(folder.heartbeat):
+                self._start(project, backbone, folder)  # the pictures of an earlier version, or it was interrupted
             return Preview(folder, head)
         if state.mark == mark and state.reason:
             return Preview(folder, None, reason=state.reason, advice=state.advice)

@@ -26,6 +26,7 @@ from blocklora.services.going_on import Changes, GoingOn
 from blocklora.services.opened import OpenedFile, OpenedFiles
 from blocklora.services.predicting import Predictor, PredictorFactory, Predictors
 from blocklora.services.previews import Head, Preview, Previews
+from blocklora.services.rejecting import RULE
 from blocklora.services.runs import (
     RunRequest,
     Runs,
@@ -354,7 +355,7 @@ class Studio:
         Raises:
             JobError: there is no such form, no published file, or a worker is at work on the run.
         """
-        if form not in (*FORMS, LABELS):
+        if form not in (*FORMS, LABELS, RULE):
             raise JobError(f"there is no form {form!r}.", f"Choose one of: {', '.join(FORMS)}.")
         if not run.onnx_path.exists():
             raise JobError("this run has no exported file yet.", "Export it first.")

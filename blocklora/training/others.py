@@ -15,12 +15,15 @@ from blocklora.training.setup import Setup, embed_all
 def with_others(measured: Measured, setup: Setup) -> Measured:
     """`measured` with a section on the pictures of something else, where there are some: the adapters as they are now.
 
-    None of its answers is right; how sure they are says where "none of these" should begin.
+    None of its answers is right; how sure they are, and how familiar they look, says where "none of these" should begin.
     """
     if setup.others is None:
         return measured
-    logits = setup.logits(embed_all(setup.backbone, setup.others, setup.compute), measured.class_weights).numpy()
+    features = embed_all(setup.backbone, setup.others, setup.compute)
+    logits = setup.logits(features, measured.class_weights).numpy()
     rows = [_row(row, item) for row, item in zip(softmax(logits / measured.temperature), setup.data.others, strict=True)]
+    for row, score in zip(rows, () if measured.familiarity is None else measured.familiarity.scores(features), strict=False):
+        row["familiar"] = float(score)
     return replace(measured, result={**measured.result, "others": {"n": len(rows), "images": rows}})
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocklora.errors import ProjectError
 from blocklora.projects import intake
-from blocklora.ui import class_cards, forms, gallery, html, imports
+from blocklora.ui import check_panel, class_cards, forms, gallery, html, imports
 from blocklora.ui.class_cards import Cards
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.gallery import Gallery
@@ -173,11 +173,16 @@ def waiting(words: str, done: int, total: int) -> str:
 
 
 def build(ctx: Context) -> Refresh:
-    """The tab's one component and its events."""
-    stage = forms.stage("images")
+    """The tab's component, the data check above it, and their events."""
+    check, stage = forms.stage("check"), forms.stage("images")
     tab = ImagesTab(ctx, stage, ctx.local)
     ctx.on_act(stage, tab.answer, outputs=[stage, ctx.rail], trigger_mode="multiple")
-    return Refresh(tab.show, [stage])
+    panel = check_panel.build(ctx, check, stage, tab.redraw)
+
+    def show(project: Project | None) -> dict[Any, Any]:
+        return tab.show(project) | panel.show(project)
+
+    return Refresh(show, [stage, check], panel.tick, moves=(check,), reads=(check,))
 
 
 TAB = Tab("images", "Images", build)

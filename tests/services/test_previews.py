@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from blocklora.jobs.liveness import beat
 from blocklora.projects.intake import accept, plan_folder
 from blocklora.projects.project import Project
+from blocklora.services.findings import Check
 from blocklora.services.previews import Head, Preview, PreviewFolder, Previews, State
 
 
@@ -58,6 +59,7 @@ def write_head(project: Project, **other: object) -> Head:
     labels, ids = tuple(c.name for c in classes), tuple(c.id for c in classes)
     head = replace(Head(project.mark(), "builtin", str(model), labels, ids, 20, 24, "images", 0.2), **other)  # type: ignore[arg-type]
     save_file({"weights": np.zeros((4, len(classes)), np.float32)}, folder.head, {"head": head.to_json()})
+    Check(head.mark).write(folder.check)
     return head
 
 
@@ -91,6 +93,15 @@ def test_a_preview_that_is_up_to_date_is_shown(previews: Previews, launcher: Not
     head = write_head(project)
     assert seen(previews, project) == Preview(PreviewFolder.of(project.path, "builtin"), head)
     assert launcher.calls == []
+
+
+def test_a_preview_without_its_data_check_has_it_made(previews: Previews, launcher: Noted, project: Project) -> None:
+    head, folder = write_head(project), PreviewFolder.of(project.path, "builtin")
+    folder.check.unlink()
+    assert seen(previews, project).head == head and len(launcher.calls) == 1
+    Check(head.mark, failed=True).write(folder.check)  # it cannot be made, and trying again would not help
+    folder.heartbeat.unlink()
+    assert seen(previews, project).head == head and len(launcher.calls) == 1
 
 
 def test_the_old_answers_serve_until_the_new_ones_are_there_unless_classes_changed(
