@@ -62,7 +62,8 @@ def prepare(old: RunFolder, out: Path, home: Path, pictures: Path | None = None)
     places = _places(old, pictures)
     for part in ("dataset", "test"):
         if isinstance(values.get(part), dict):
-            values[part]["items"] = [{**item, "path": str(places[item["sha256"]])} for item in values[part]["items"]]
+            for kind in ("items", "others") if "others" in values[part] else ("items",):
+                values[part][kind] = [{**item, "path": str(places[item["sha256"]])} for item in values[part][kind]]
     spec = old.spec()
     RunSpec.from_dict(spec)  # refuses what a newer version wrote
     try:
@@ -85,7 +86,7 @@ def _places(run: RunFolder, pictures: Path | None) -> dict[str, Path]:
         JobError: some are nowhere.
     """
     data = read_run_data(run)
-    wanted = [*data.dataset.items, *(data.test.items if data.test is not None else ())]
+    wanted = [*data.dataset.items, *data.dataset.others, *(data.test.items if data.test is not None else ())]
     found = {item.sha256: Path(item.path) for item in wanted if Path(item.path).is_file() and sha256_file(Path(item.path)) == item.sha256}
     missing = {item.sha256: Path(item.path).name for item in wanted if item.sha256 not in found}
     if missing and pictures is not None:
