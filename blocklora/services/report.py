@@ -119,7 +119,8 @@ def facts_of(run: RunFolder, figures: Sequence[tuple[str, str]] = ()) -> Facts:
 
 def _wrong(result: dict[str, Any], data: RunData, section: str) -> list[tuple[dict[str, Any], Path]]:
     """The rows of a section with a wrong answer and where their pictures lie, most certain first."""
-    rows, items = (result.get(section) or {}).get("images", []), data.items(section)
+    rows = (result.get(section) or {}).get("images", [])
+    items = data.items(section, rows)
     if len(rows) != len(items):
         return []
     wrong = [(row, Path(item.path)) for row, item in zip(rows, items, strict=True) if row["label"] != row["predicted"]]

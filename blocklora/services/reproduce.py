@@ -62,8 +62,9 @@ def prepare(old: RunFolder, out: Path, home: Path, pictures: Path | None = None)
     places = _places(old, pictures)
     for part in ("dataset", "test"):
         if isinstance(values.get(part), dict):
-            for kind in ("items", "others") if "others" in values[part] else ("items",):
-                values[part][kind] = [{**item, "path": str(places[item["sha256"]])} for item in values[part][kind]]
+            for kind in ("items", "others"):
+                if kind in values[part]:
+                    values[part][kind] = [{**item, "path": str(places[item["sha256"]])} for item in values[part][kind]]
     spec = old.spec()
     RunSpec.from_dict(spec)  # refuses what a newer version wrote
     try:

@@ -147,8 +147,8 @@ def _result(run: RunFolder) -> dict[str, Any]:
 
 def _rows(result: Mapping[str, Any], data: RunData, section: str) -> dict[str, _Row]:
     """A section's answers by content of the picture. Classes are told apart by id, so that a new name makes no flip."""
-    found, items = result.get(section) or {}, data.items(section)
-    images, names, ids = found.get("images", []), data.dataset.class_names, data.dataset.class_ids
+    images = (result.get(section) or {}).get("images", [])
+    items, names, ids = data.items(section, images), data.dataset.class_names, data.dataset.class_ids
     if len(images) != len(items):
         return {}
     rows = {}

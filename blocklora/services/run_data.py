@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,15 @@ class RunData:
     train: tuple[int, ...]
     held_out: tuple[int, ...]
     test: Dataset | None = None
-    not_counted: frozenset[str] = frozenset()
-    """Ids of test pictures that look like training pictures: the result has no row of them."""
 
-    def items(self, section: str) -> list[Item]:
-        """The pictures that a section of the result was measured on, in the order of its rows."""
+    def items(self, section: str, rows: Sequence[Mapping[str, Any]]) -> list[Item]:
+        """The pictures that a section of the result was measured on, in the order of its rows. Test pictures that looked like training
+        pictures have no row: those that are left are known by their paths.
+        """
         if section == "test":
-            return [] if self.test is None else [item for item in self.test.items if item.image_id not in self.not_counted]
+            counted = {row.get("path") for row in rows}
+            items = [] if self.test is None else list(self.test.items)
+            return items if len(items) == len(rows) else [item for item in items if item.path in counted]
         if section == "cross_validated":  # every picture, judged by a model that had not seen it
             return list(self.dataset.items)
         return [self.dataset.items[i] for i in self.held_out]
@@ -58,15 +60,7 @@ def read_run_data(run: RunFolder) -> RunData:
         tuple(map(int, values.get("train", ()))),
         tuple(map(int, values.get("held_out", ()))),
         Dataset.from_dict(test) if isinstance(test, dict) else None,
-        _not_counted((run.result() or {}).get("test")),
     )
-
-
-def _not_counted(section: Any) -> frozenset[str]:
-    """Ids of the look-alikes of a result's test section; none where they were counted, all there were being such."""
-    section = section if isinstance(section, dict) else {}
-    leaks = {str(leak["test"]["image_id"]) for leak in section.get("leaks", ())}
-    return frozenset(leaks - {str(row.get("image_id")) for row in section.get("images", ())})
 
 
 def has(result: Mapping[str, Any], section: str) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from blocklora.cli.parser import main
 from blocklora.errors import JobError
 from blocklora.files import read_json, write_json
+from blocklora.jobs import launcher
 from blocklora.jobs.run_folder import STOP, RunFolder
 from blocklora.services.reproduce import differences, held_against, prepare, tensors_hash, words
 from blocklora.training.environment import commit
@@ -19,8 +20,8 @@ from blocklora.training.worker import work
 
 
 def worked(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """The run after its worker, in this process."""
-    monkeypatch.setattr("os._exit", lambda code: None)
+    """The run after its worker, in this process, without the thread that keeps the heartbeat for as long as the process lives."""
+    monkeypatch.setattr("blocklora.training.worker.Watcher.start", lambda self: None)
     assert work(run) == 0, run.log_tail()
     return run
 
@@ -113,6 +114,8 @@ def test_the_command_trains_again_beside_the_old_run(
     monkeypatch.setenv("BLOCKLORA_HOME", str(tiny_home))
     assert main(["reproduce", str(old.path)]) == 0
     said = capsys.readouterr().out
+    for child in launcher._children:  # it has said its last word, but may not have ended
+        child.wait(timeout=60)
     assert "The same, bit by bit" in said and str(old.path.parent / "old-again") in said
     assert read_json(old.path.parent / "old-again" / "spec.json")["created"] > old.spec()["created"]
     assert main(["reproduce", str(old.path / "nowhere")]) == 1
