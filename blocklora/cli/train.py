@@ -126,7 +126,7 @@ def _report(service: Studio, out: Path, as_json: bool) -> int:
             "cross_validated": result.get("cross_validated", {}).get("top1"),
             "without_training": result.get("preview", {}).get("top1"),
             "test": result["test"]["top1"] if "test" in result else None,
-            "test_leaks": len(result["test"]["leaks"]) if "test" in result else 0,
+            "test_leaks": len(result.get("test", {}).get("leaks", ())),
             "others_n": result.get("others", {}).get("n", 0),
             "seconds": result["seconds"],
             "verdict": result["verdict"],
@@ -139,7 +139,8 @@ def _report(service: Studio, out: Path, as_json: bool) -> int:
     if told["n"]:
         low, high = told["interval"]
         print(f"top-1 {told['top1']:.1%} (95 % interval {low:.0%} to {high:.0%}), {result['seconds']:.0f} s")
-    for leak in (result.get("test") or {}).get("leaks", ())[:MOST_PAIRS]:
+    pairs = [leak for leak in result.get("test", {}).get("leaks", ()) if leak["like"]]
+    for leak in pairs[:MOST_PAIRS]:
         print(f"looks alike: {leak['test']['path']} and {leak['like']['path']}")
     print(f"run: {out}\nnext: python -m blocklora export {out} --out model.onnx")
     return 0

@@ -22,14 +22,16 @@ class Changes:
     added: int = 0
     new_classes: tuple[str, ...] = ()
     lost_classes: tuple[str, ...] = ()
+    apart: int = 0
+    """Images that are still there, to test with or as something else, and not learned from any more."""
 
     def __bool__(self) -> bool:
-        return bool(self.moved or self.deleted or self.added or self.new_classes or self.lost_classes)
+        return bool(self.moved or self.deleted or self.added or self.new_classes or self.lost_classes or self.apart)
 
     @property
     def words(self) -> str:
         """As in "2 images moved, 1 added"; '' where nothing has changed."""
-        counts = ((self.moved, "moved to another class"), (self.deleted, "deleted"), (self.added, "added"))
+        counts = ((self.moved, "moved to another class"), (self.deleted, "deleted"), (self.added, "added"), (self.apart, "set apart"))
         parts = [f"{n} image{'' if n == 1 else 's'} {what}" for n, what in counts if n]
         parts += [f"new class {name}" for name in self.new_classes] + [f"class {name} deleted" for name in self.lost_classes]
         return ", ".join(parts)
@@ -54,14 +56,17 @@ class GoingOn:
         dataset = Dataset.from_dict(values["dataset"])
         return cls(run, dataset, frozenset(dataset.items[i].sha256 for i in values["held_out"]), result)
 
-    def changes(self, now: Dataset) -> Changes:
-        """What is another in the images as they are now. An image is known by its content, a class by its id."""
+    def changes(self, now: Dataset, tests: Dataset | None = None) -> Changes:
+        """What is another in the images as they are now, `tests` being the test images. An image is known by its content, a class by its
+        id."""
         before = {item.sha256: self.dataset.class_ids[item.label] for item in self.dataset.items}
         after = {item.sha256: now.class_ids[item.label] for item in now.items}
         names = dict(zip(self.dataset.class_ids, self.dataset.class_names, strict=True))
+        kept = {item.sha256 for item in (*now.others, *(tests.items if tests is not None else ()))} & before.keys()
         return Changes(
+            apart=len(kept),
             moved=sum(before[sha] != class_id for sha, class_id in after.items() if sha in before),
-            deleted=len(before.keys() - after.keys()),
+            deleted=len(before.keys() - after.keys() - kept),
             added=len(after.keys() - before.keys()),
             new_classes=tuple(name for class_id, name in zip(now.class_ids, now.class_names, strict=True) if class_id not in names),
             lost_classes=tuple(name for class_id, name in names.items() if class_id not in now.class_ids),

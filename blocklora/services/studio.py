@@ -210,7 +210,7 @@ class Studio:
     def changes(self, project: Project, run: RunFolder) -> Changes:
         """What was done to a project's images since a run began; nothing where the run cannot be gone on from."""
         start = GoingOn.of(run)
-        return Changes() if start is None else start.changes(project.dataset())
+        return Changes() if start is None else start.changes(project.dataset(), project.test_dataset())
 
     def train_again(self, project: Project, run: RunFolder) -> RunFolder:
         """Start a training that goes on from a finished run, with its settings, on the images as they are now.

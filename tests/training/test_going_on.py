@@ -170,6 +170,7 @@ def test_what_the_chain_learned_from_tests_nothing(trained: Callable, tiny_home:
     dataset = replace(data.dataset, items=tuple(item for item in data.dataset.items if item not in apart))
     config = TrainingConfig(preset="quick", steps=2, batch_size=8, checks=2, device="cpu", learning_rate=5e-3, retrain="no")
     tests = replace(data.dataset, items=apart)
+    assert start.changes(dataset, tests).words == "2 images set apart" and start.changes(dataset).deleted == 2
     request = RunRequest("tiny", config, AdapterConfig(), test=tests, start=start)
     second = trained(run=make_run(tmp_path / "second", tiny_home, dataset, start.split(dataset, 0.2, 1), request))
     test = (second.result() or {})["test"]
