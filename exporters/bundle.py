@@ -97,6 +97,7 @@ def _expected(run: RunFolder, model: OnnxClassifier, shown: Prediction) -> dict[
         "image": TEST_IMAGE,
         "label": shown.label,
         "probabilities": [round(float(p), 7) for p in shown.probabilities],
+        "known": shown.known,
         "tolerance": TOLERANCE,
         "sha256": sha256_file(run.onnx_path),
         "labels": len(model.labels),
@@ -124,4 +125,3 @@ def _facts(run: RunFolder, spec: RunSpec, model: OnnxClassifier, data: Data, mis
         adapter=model.record.adapter,
         web_missing=missing,
     )
-

@@ -10,7 +10,8 @@ from torch import nn
 from blocklora.clip.pixels import to_model_input
 from blocklora.errors import ExportError
 from blocklora.preprocess import Preprocess
-from exporters.parity import Answer
+from exporters.known_graph import Knowing
+from exporters.parity import Answer, Familiar
 
 
 class Head(nn.Module):
@@ -55,12 +56,14 @@ class Classifier(nn.Module):
     """`Head` behind the preprocessing: uint8 (N, H, W, 3) of any size -> probabilities (N, C), embedding (N, D).
 
     It runs the tower as it stands, so the same object is the adapted model before `Adapters.merge` and the merged one after.
+    `knowing` is the rule for pictures of none of the classes, where there is one.
     """
 
-    def __init__(self, head: Head, preprocess: Preprocess) -> None:
+    def __init__(self, head: Head, preprocess: Preprocess, knowing: Knowing | None = None) -> None:
         super().__init__()
         self.head = head
         self.preprocess = preprocess
+        self.knowing = knowing
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.head(to_model_input(images, self.preprocess))
@@ -69,7 +72,12 @@ class Classifier(nn.Module):
         """What it says of one picture, uint8 (H, W, 3)."""
         with torch.inference_mode():
             probabilities, embedding = self(torch.tensor(pixels)[None])  # a copy: decoded pictures are read-only
-        return Answer(probabilities[0].float().cpu().numpy(), embedding[0].float().cpu().numpy())
+        answer = Answer(probabilities[0].float().cpu().numpy(), embedding[0].float().cpu().numpy())
+        if self.knowing is None:
+            return answer
+        familiarity = float((self.knowing.means @ answer.embedding).max())
+        beyond = familiarity - self.knowing.least_familiar, float(answer.probabilities.max()) - self.knowing.least_sure
+        return Answer(answer.probabilities, answer.embedding, Familiar(min(beyond) >= 0, *beyond))
 
     @property
     def n_classes(self) -> int:
@@ -81,7 +89,12 @@ class Classifier(nn.Module):
 
 
 def build_classifier(
-    tower: nn.Module, class_weights: torch.Tensor, preprocess: Preprocess, logit_scale: float = 100.0, temperature: float = 1.0
+    tower: nn.Module,
+    class_weights: torch.Tensor,
+    preprocess: Preprocess,
+    logit_scale: float = 100.0,
+    temperature: float = 1.0,
+    knowing: Knowing | None = None,
 ) -> Classifier:
     """A classifier in evaluation mode around `tower` (kept, not copied); see `Head` for shapes and Raises."""
-    return Classifier(Head(tower, class_weights, logit_scale, temperature), preprocess).eval()
+    return Classifier(Head(tower, class_weights, logit_scale, temperature), preprocess, knowing).eval()

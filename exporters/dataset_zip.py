@@ -23,27 +23,30 @@ from exporters.file_names import file_name
 from exporters.workplace import sweep
 from exporters.zip_file import README, Progress, ZipWriter, new_zip
 
-TRAIN, HELD_OUT = "train", "held-out"
+TRAIN, HELD_OUT, TEST, OTHERS = "train", "held-out", "test", "something-else"
 TABLE, LABELS, LEFT_OUT = "dataset.csv", "labels.json", "left-out.csv"
 STEPS = 100  # how often progress is told
 
 
 @dataclass(frozen=True)
 class _Pictures:
-    """A run's pictures: what they are, and the indices of each part of the split."""
+    """A run's pictures: what they are, the indices of each part of the split, and the pictures that were not trained on."""
 
     dataset: Dataset
     parts: dict[str, list[int]]
+    apart: dict[str, tuple[Item, ...]]
 
     @property
     def total(self) -> int:
-        return sum(map(len, self.parts.values()))
+        return sum(map(len, self.parts.values())) + sum(map(len, self.apart.values()))
 
     def __iter__(self) -> Iterator[tuple[str, Item]]:
         """Part and picture, class by class: an import then meets the classes in their order."""
         for part, indices in self.parts.items():
             for index in sorted(indices, key=lambda i: (self.dataset.items[i].label, i)):
                 yield part, self.dataset.items[index]
+        for part, items in self.apart.items():
+            yield from ((part, item) for item in sorted(items, key=lambda item: item.label))
 
 
 @dataclass
@@ -52,7 +55,7 @@ class _Written:
 
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
     left_out: list[tuple[str, str, str, str, str]] = field(default_factory=list)
-    taken: dict[int, set[str]] = field(default_factory=dict)
+    taken: dict[tuple[bool, int], set[str]] = field(default_factory=dict)
 
 
 def write_dataset_zip(run: RunFolder, target: Path, progress: Progress) -> None:
@@ -87,23 +90,31 @@ def _read(run: RunFolder) -> _Pictures:
     if not isinstance(values, dict):
         raise ExportError("the run has no dataset.json, so its pictures are not known.", "Start a new run.")
     dataset = Dataset.from_dict(values.get("dataset", {}))
-    if not all(Path(item.path).is_file() for item in dataset.items):
-        dataset = dataset.located(run.path.resolve().parents[1])  # <project>/runs/<run>: the project was moved or copied
+    tests = None if values.get("test") is None else Dataset.from_dict(values["test"])
+    if tests is not None and len(tests.class_names) != len(dataset.class_names):
+        raise ProjectError("This run's test pictures are of other classes.", "Start a new run from the project.")
+    project = run.path.resolve().parents[1]  # <project>/runs/<run>: the project may have been moved or copied
+    if not all(Path(item.path).is_file() for item in (*dataset.items, *dataset.others)):
+        dataset = dataset.located(project)
+    if tests is not None and not all(Path(item.path).is_file() for item in tests.items):
+        tests = tests.located(project)
     parts = {TRAIN: values.get("train"), HELD_OUT: values.get("held_out")}
     for indices in parts.values():
         known = isinstance(indices, list) and all(type(i) is int and 0 <= i < len(dataset.items) for i in indices)
         if not known:
             raise ProjectError("This run's split names pictures that it does not have.", "Start a new run from the project.")
-    return _Pictures(dataset, {part: list(indices or ()) for part, indices in parts.items()})
+    apart = {TEST: () if tests is None else tests.items, OTHERS: dataset.others}
+    return _Pictures(dataset, {part: list(indices or ()) for part, indices in parts.items()}, apart)
 
 
 def _add(archive: ZipWriter, dataset: Dataset, folders: list[str], part: str, item: Item, written: _Written) -> None:
-    path, label = Path(item.path), dataset.class_names[item.label]
+    path, label = Path(item.path), "" if part == OTHERS else dataset.class_names[item.label]
     kind, reason = _kind(path, item.sha256)
     if not kind:
         written.left_out.append((path.name, label, part, item.sha256, reason))
         return
-    name = f"{part}/{folders[item.label]}/{file_name(path.name, kind, written.taken.setdefault(item.label, set()))}"
+    folder = part if part == OTHERS else f"{part}/{folders[item.label]}"
+    name = f"{folder}/{file_name(path.name, kind, written.taken.setdefault((part == TEST, item.label), set()))}"
     archive.file(name, path)
     written.rows.append((name, label, part, item.sha256))
 
@@ -128,7 +139,15 @@ def _labels(dataset: Dataset, folders: list[str]) -> list[dict[str, Any]]:
 
 
 def _readme(pictures: _Pictures, written: _Written) -> str:
-    count = {part: sum(row[2] == part for row in written.rows) for part in pictures.parts}
+    count = {part: sum(row[2] == part for row in written.rows) for part in (TRAIN, HELD_OUT, TEST, OTHERS)}
+    apart = ""
+    if count[TEST]:
+        apart += f"- `{TEST}/<class>/`: {count[TEST]} test pictures, given to measure with and never trained on.\n"
+    if count[OTHERS]:
+        apart += f"- `{OTHERS}/`: {count[OTHERS]} pictures of none of the classes; in the table their class is empty.\n"
+    whole = "or this zip as it is (then the held-out pictures come too): each folder is\na class."
+    if apart:
+        whole = f"and `{TEST}` through *Test pictures*: each folder is a class.\nThis zip as it is would mix them."
     missing = ""
     if written.left_out:
         missing = f"\n{len(written.left_out)} of the {pictures.total} pictures are left out: `{LEFT_OUT}` says which, and why.\n"
@@ -139,7 +158,7 @@ in {len(pictures.dataset.class_names)} classes. The files are the originals, byt
 {missing}
 - `{TRAIN}/<class>/`, `{HELD_OUT}/<class>/`: the pictures. Characters that a system forbids in file names stand as their full-width twins
   (a slash as ／), and very long names are cut.
-- `{LABELS}`: the true name of every folder's class, in the order of the model's labels.
+{apart}- `{LABELS}`: the true name of every folder's class, in the order of the model's labels.
 - `{TABLE}`: file, class, split and SHA-256 of every picture. It is safe to open in a spreadsheet: a text that one would take for
   a formula has an apostrophe before it.
 
@@ -154,6 +173,5 @@ train = [(path, entry["name"]) for entry in classes for path in sorted(Path("{TR
 held_out = [(path, entry["name"]) for entry in classes for path in sorted(Path("{HELD_OUT}", entry["folder"]).glob("*"))]
 ```
 
-Block-LoRA Studio imports the folder `{TRAIN}`, a zip of it, or this zip as it is (then the held-out pictures come too): each folder is
-a class.
+Block-LoRA Studio imports the folder `{TRAIN}`, a zip of it, {whole}
 """

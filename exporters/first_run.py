@@ -20,10 +20,13 @@ LONGEST = 20.0  # seconds: a larger batch is not tried where it can be expected 
 
 
 def problem(outputs: Sequence[Any], widths: tuple[int, int], batch: int) -> str:
-    """What is wrong with probabilities and embedding for `batch` pictures; '' where nothing is."""
+    """What is wrong with probabilities, embedding and (where there is a rule) known for `batch` pictures; '' where nothing is."""
     import numpy as np
 
-    for name, values, width in zip(("probabilities", "embedding"), outputs, widths, strict=True):
+    for values in outputs[2:]:
+        if not isinstance(values, np.ndarray) or values.dtype != np.bool_ or values.shape != (batch,):
+            return f"what it gives as known is not a yes or no for each of {batch} pictures"
+    for name, values, width in zip(("probabilities", "embedding"), outputs[:2], widths, strict=True):
         if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.shape != (batch, width):
             found = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
             return f"its {name} for {batch} pictures are {found}, not float32 of shape {(batch, width)}"
@@ -48,7 +51,7 @@ def run(path: Path, widths: tuple[int, int], batches: Sequence[int]) -> str:
         if each * batch > LONGEST:
             return ""
         start = time.perf_counter()
-        outputs = session.run(["probabilities", "embedding"], {"images": pictures[:batch]})
+        outputs = session.run(None, {"images": pictures[:batch]})
         each = (time.perf_counter() - start) / batch
         wrong = problem(outputs, widths, batch)
         if wrong:

@@ -14,6 +14,7 @@ from blocklora.errors import ExportError
 from blocklora.files import read_json, write_json
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.services.exported import BUNDLE, CHECKPOINT, DATASET, FORMS, LABELS, LORA, MADE, VARIANTS
+from blocklora.services.rejecting import RULE
 from blocklora.training.setup import Data
 from exporters.pipeline import gate_pictures, published, retrained
 from exporters.zip_file import Progress
@@ -25,8 +26,8 @@ TRAINED_ON = "Counted on pictures that the file was trained on in the end: compa
 def make_form(run: RunFolder, form: str, progress: Progress) -> float:
     """Make `form` of the run's published file; returns the seconds it took. An earlier one stays when anything is wrong.
 
-    What a writer returns is a note for people, such as what its file lacks. `LABELS` makes nothing new: the file itself gets the present
-    names of the project's classes.
+    What a writer returns is a note for people, such as what its file lacks. `LABELS` and `RULE` make nothing new: the file itself gets the
+    present names of the project's classes, or the rule that was chosen for pictures of none of them.
 
     Raises:
         ExportError: there is no published file of the adapters as they are now, or this form cannot be made of it.
@@ -37,6 +38,11 @@ def make_form(run: RunFolder, form: str, progress: Progress) -> float:
         from exporters.relabel import relabel
 
         relabel(run, progress)
+        return round(time.monotonic() - began, 2)
+    if form == RULE:
+        from exporters.rerule import rerule
+
+        rerule(run, progress)
         return round(time.monotonic() - began, 2)
     report = published(run)
     if report is None:

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import onnx
 
 from blocklora.errors import ModelFileError
 from blocklora.preprocess import Preprocess
 from blocklora.projects.names import plain
+from exporters import known_graph
 from exporters.metadata import FOREIGN
 from exporters.pixel_graph import PREFIX, pixel_graph
 
@@ -85,6 +87,7 @@ ALSO = frozenset(
     ]
 )
 IN_FRONT = frozenset(["Resize"])  # allowed in the preprocessing alone
+AT_THE_END = frozenset(["And", "GreaterOrEqual"])  # allowed in the rule for pictures of none of the classes alone
 CARRY = frozenset(["Cast", "Concat", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze"])  # hand sizes on as they are
 # Inputs that say how large something will be, by position.
 SIZES: dict[str, tuple[int, ...]] = {
@@ -113,7 +116,7 @@ def check_operators(name: str, nodes: Iterable[onnx.NodeProto]) -> None:
     """
     for node in nodes:
         kind = plain(node.op_type, 80)
-        if node.op_type not in WRITTEN | ALSO or node.domain not in ("", "ai.onnx") or node.overload:
+        if node.op_type not in WRITTEN | ALSO | AT_THE_END or node.domain not in ("", "ai.onnx") or node.overload:
             raise ModelFileError(f"{name} uses the operator {kind}, which this product never writes.", FOREIGN)
         if max(len(node.input), len(node.output)) > MAX_INPUTS:
             raise ModelFileError(f"{name} has an operator {kind} with more than {MAX_INPUTS} inputs or outputs.", FOREIGN)
@@ -139,6 +142,38 @@ def check_front(name: str, graph: onnx.GraphProto, preprocess: Preprocess) -> No
     others = (entry for node in graph.node if not node.name.startswith(PREFIX) for entry in node.input)
     if not same or any(entry in inner for entry in others):
         raise ModelFileError(f"{name} prepares pictures in another way than its metadata say.", FOREIGN)
+
+
+def check_rule(name: str, graph: onnx.GraphProto, classes: int, dimensions: int) -> tuple[float, float] | None:
+    """The rule behind the output `known` is the one that this product writes; its two thresholds, or None where a file has no rule.
+
+    Raises:
+        ModelFileError: it is another, or half of one.
+    """
+    nodes = [node for node in graph.node if node.name.startswith(known_graph.PREFIX)]
+    constants = {tensor.name: tensor for tensor in graph.initializer if tensor.name.startswith(known_graph.PREFIX)}
+    others = [node for node in graph.node if not node.name.startswith(known_graph.PREFIX)]
+    inner = {*constants, *(output for node in known_graph.nodes() for output in node.output)}
+    if not known_graph.has_rule(graph):
+        if nodes or constants or any(node.op_type in AT_THE_END for node in others):
+            raise ModelFileError(f"{name} has parts of a rule for pictures of none of its classes, but no such output.", FOREIGN)
+        return None
+    wanted = {
+        known_graph.MEANS_T: (onnx.TensorProto.FLOAT, [dimensions, classes]),
+        known_graph.LEAST_FAMILIAR: (onnx.TensorProto.FLOAT, []),
+        known_graph.LEAST_SURE: (onnx.TensorProto.FLOAT, []),
+        known_graph.AXIS: (onnx.TensorProto.INT64, [1]),
+    }
+    found = {key: (tensor.data_type, list(tensor.dims)) for key, tensor in constants.items()}
+    looked_at = any(entry in inner for node in others for entry in (*node.input, *node.output))
+    foreign = any(node.op_type in AT_THE_END for node in others)
+    if _bytes(nodes) != _bytes(known_graph.nodes()) or found != wanted or looked_at or foreign:
+        raise ModelFileError(f"{name} tells pictures of none of its classes in another way than this product writes.", FOREIGN)
+    values = {key: onnx.numpy_helper.to_array(tensor) for key, tensor in constants.items()}
+    axis = values.pop(known_graph.AXIS)
+    if not all(np.isfinite(value).all() for value in values.values()) or axis.tolist() != [1]:
+        raise ModelFileError(f"{name} has a rule with values that are not numbers.", FOREIGN)
+    return float(values[known_graph.LEAST_FAMILIAR]), float(values[known_graph.LEAST_SURE])
 
 
 def _bytes(parts: Iterable[onnx.NodeProto | onnx.TensorProto]) -> list[bytes]:

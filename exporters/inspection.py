@@ -21,7 +21,8 @@ from blocklora.preprocess import Preprocess
 from blocklora.projects.confine import confine
 from blocklora.projects.names import plain
 from exporters.apart import megabytes
-from exporters.graph_rules import INPUT, MAX_NODES, check_flow, check_front, check_operators
+from exporters.graph_rules import INPUT, MAX_NODES, check_flow, check_front, check_operators, check_rule
+from exporters.known_graph import KNOWN
 from exporters.metadata import FOREIGN, ModelMetadata
 from exporters.model_file import MAX_WORDS, ModelFileInfo, size_of
 
@@ -73,7 +74,11 @@ def _inspect(path: Path) -> ModelFileInfo:
         raise ModelFileError(f"{name} names {len(metadata.labels)} labels for {classes} outputs.", "Export the run again.")
     check_front(name, model.graph, metadata.preprocess)
     check_flow(name, model.graph)
-    return ModelFileInfo(size=size, opset=OPSETS[0], n_classes=classes, embed_dim=dimensions, props=metadata.to_props())
+    rule = check_rule(name, model.graph, classes, dimensions)
+    told = metadata.reject
+    if (rule or None) != ((told["least_familiar"], told["least_sure"]) if told else None):
+        raise ModelFileError(f"{name} tells pictures of none of its classes in another way than its metadata say.", FOREIGN)
+    return ModelFileInfo(size, OPSETS[0], classes, dimensions, metadata.to_props(), has_rule=rule is not None)
 
 
 def _metadata(name: str, model: onnx.ModelProto) -> ModelMetadata:
@@ -169,7 +174,8 @@ def _check_ports(name: str, graph: onnx.GraphProto) -> tuple[int, int]:
         dims = port.type.tensor_type.shape.dim
         fits = port.name == wanted and port.type.tensor_type.elem_type == TensorProto.FLOAT and len(dims) == 2
         widths.append(dims[1].dim_value if fits else 0)
-    if len(graph.output) != len(OUTPUTS) or min(widths, default=0) < 1:
+    third = [(port.name, port.type.tensor_type.elem_type, len(port.type.tensor_type.shape.dim)) for port in graph.output[2:]]
+    if third not in ([], [(KNOWN, TensorProto.BOOL, 1)]) or len(widths) != len(OUTPUTS) or min(widths) < 1:
         raise ModelFileError(f"{name} does not give the outputs {' and '.join(OUTPUTS)}.", FOREIGN)
     return widths[0], widths[1]
 

@@ -17,30 +17,39 @@ from blocklora.lora.adapter_file import CLASS_WEIGHTS, AdapterMeta, check_base, 
 from blocklora.lora.adapters import Adapters
 from blocklora.lora.attach import attach
 from blocklora.preprocess import Preprocess
+from blocklora.reject import Wish
+from blocklora.services.rejecting import wish_of
 from exporters.classifier import Classifier, build_classifier
+from exporters.knowing import knowing_of
+from exporters.known_graph import Knowing
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """A run's whole backbone with its adapters attached, its class weights (C, D), and what the adapter file says."""
+    """A run's whole backbone with its adapters attached, its class weights (C, D), what the adapter file says, and its rule."""
 
     backbone: Backbone
     adapters: Adapters
     class_weights: torch.Tensor
     meta: AdapterMeta
+    wish: Wish
+    knowing: Knowing | None
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A run's model with its adapters attached, and what the adapter file says."""
+    """A run's model with its adapters attached, what the adapter file says, and the `wish` that its rule is made of."""
 
     classifier: Classifier
     adapters: Adapters
     meta: AdapterMeta
+    wish: Wish
 
 
 def load_run(run: RunFolder, spec: RunSpec) -> Loaded:
     """The run's backbone with the trained adapters attached, as a classifier on the CPU in fp32.
+
+    It has the rule for pictures of none of the classes that holds for the run, where the adapter file has what that needs.
 
     Raises:
         StudioError: as `load_adapted`.
@@ -52,8 +61,9 @@ def load_run(run: RunFolder, spec: RunSpec) -> Loaded:
         Preprocess.from_dict(found.meta.preprocess),
         found.meta.logit_scale,
         found.meta.temperature,
+        found.knowing,
     )
-    return Loaded(classifier, found.adapters, found.meta)
+    return Loaded(classifier, found.adapters, found.meta, found.wish)
 
 
 def load_adapted(run: RunFolder, spec: RunSpec) -> Adapted:
@@ -65,9 +75,9 @@ def load_adapted(run: RunFolder, spec: RunSpec) -> Adapted:
     tensors, meta = read_adapter(run)
     backbone = load_backbone(spec.backbone, Path(spec.home))
     check_base(meta, backbone)
-    adapters = attach(backbone.model, meta.config)
+    adapters, wish = attach(backbone.model, meta.config), wish_of(run)
     adapters.load_state_dict({name: tensor for name, tensor in tensors.items() if name.endswith((".A", ".B"))})
-    return Adapted(backbone, adapters, tensors[CLASS_WEIGHTS], meta)
+    return Adapted(backbone, adapters, tensors[CLASS_WEIGHTS], meta, wish, knowing_of(tensors, wish))
 
 
 def read_adapter(run: RunFolder) -> tuple[dict[str, torch.Tensor], AdapterMeta]:

@@ -13,6 +13,8 @@ from blocklora.preprocess import Preprocess
 
 PRODUCT = "Block-LoRA Studio"
 FORMAT_VERSION = "1"
+WITH_RULE = "2"  # of files with a rule for pictures of none of the classes: their graph has a third output
+RULE = "reject"
 STRUCTURED = ("labels", "class_ids", "templates", "preprocess", "temperature", "logit_scale", "adapter", "accuracy", "versions")
 PLAIN = ("product", "format_version", "base_model", "weights_hash", "class_weights", "precision", "created")
 FOREIGN = "Only files that this studio exported can be opened here; export the run again, or use the file's own tool."
@@ -23,7 +25,8 @@ class ModelMetadata:
     """Everything beside the weights that a reader of the file needs; nothing lies beside the file.
 
     `labels` and `class_ids` are in output order. `accuracy` is free-form JSON of what was measured on held-out images.
-    `class_weights` says where they come from (text, images, blend); `precision` is fp32, fp16 or int8.
+    `class_weights` says where they come from (text, images, blend); `precision` is fp32, fp16 or int8. `reject` is the rule behind the
+    output `known`: `least_familiar` (a cosine), `least_sure` (a probability), and `how` they were chosen; empty where there is none.
     """
 
     labels: tuple[str, ...]
@@ -40,6 +43,7 @@ class ModelMetadata:
     adapter: dict[str, Any] = field(default_factory=dict)
     accuracy: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    reject: dict[str, Any] = field(default_factory=dict)
 
     def with_labels(self, labels: Sequence[str]) -> ModelMetadata:
         """The same record with other names of the classes, in the same order."""
@@ -55,7 +59,8 @@ class ModelMetadata:
         """The key-value strings for the file, keys sorted; structured values as JSON."""
         values = self.to_dict()
         props = {key: json.dumps(values[key], ensure_ascii=False, sort_keys=True) for key in STRUCTURED}
-        props |= {"product": PRODUCT, "format_version": FORMAT_VERSION}
+        props |= {"product": PRODUCT, "format_version": WITH_RULE if self.reject else FORMAT_VERSION}
+        props |= {RULE: json.dumps(self.reject, ensure_ascii=False, sort_keys=True)} if self.reject else {}
         props |= {key: str(values[key]) for key in PLAIN if key not in props}
         return dict(sorted(props.items()))
 
@@ -70,16 +75,17 @@ class ModelMetadata:
             raise ModelFileError(
                 f"this file was not exported by {PRODUCT}: its metadata name {props.get('product') or 'no product'}.", FOREIGN
             )
-        if props.get("format_version") != FORMAT_VERSION:
+        if props.get("format_version") not in (FORMAT_VERSION, WITH_RULE):
             raise ModelFileError(
-                f"this file has format version {props.get('format_version')!r}; this program reads version {FORMAT_VERSION!r}.",
+                f"this file has format version {props.get('format_version')!r}; this program reads {FORMAT_VERSION!r} and {WITH_RULE!r}.",
                 "Update the studio, or export the run again.",
             )
-        missing = sorted(key for key in (*STRUCTURED, *PLAIN) if key not in props)
+        rule = (RULE,) if props["format_version"] == WITH_RULE else ()
+        missing = sorted(key for key in (*STRUCTURED, *rule, *PLAIN) if key not in props)
         if missing:
             raise ModelFileError(f"the file's metadata lack {', '.join(missing)}.", "Export the run again.")
         try:
-            values: dict[str, Any] = {key: json.loads(props[key]) for key in STRUCTURED}
+            values: dict[str, Any] = {key: json.loads(props[key]) for key in (*STRUCTURED, *rule)}
             record = cls(
                 labels=_texts(values["labels"]),
                 class_ids=_texts(values["class_ids"]),
@@ -90,6 +96,7 @@ class ModelMetadata:
                 adapter=dict(values["adapter"]),
                 accuracy=dict(values["accuracy"]),
                 versions={str(k): str(v) for k, v in dict(values["versions"]).items()},
+                reject=_rule(values[RULE]) if rule else {},
                 **{key: props[key] for key in PLAIN if key not in ("product", "format_version")},
             )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AdapterError) as error:
@@ -103,6 +110,15 @@ class ModelMetadata:
                 "Export the run again.",
             )
         return record
+
+
+def _rule(value: Any) -> dict[str, Any]:
+    """The rule with its two thresholds, both finite numbers."""
+    rule = dict(value)
+    numbers = [rule["least_familiar"], rule["least_sure"]]
+    if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
+        raise ValueError("the thresholds of a rule are two numbers")
+    return rule
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -179,6 +179,11 @@ def _threshold(facts: Facts) -> str:
     if found is not None:
         words = f"From the threshold in bold on, at least {percent(WANTED)} of the answers were right."
     lines += ["", f"{words} Measured on the same {len(images)} pictures: a guide, not a promise."]
+    if facts.report.get("reject"):
+        lines += [
+            "",
+            "The output `known` is false for a picture that the model takes for none of its classes; the programs beside it say so too.",
+        ]
     return "\n".join(lines)
 
 

@@ -29,13 +29,16 @@ ADVICE = "Use a file as this studio exported it."
 
 @dataclass(frozen=True)
 class ModelFileInfo:
-    """What a sound file declares: its size in bytes, operator set, output widths and metadata strings."""
+    """What a sound file declares: its size in bytes, operator set, output widths and metadata strings, and whether it has the output
+    `known`.
+    """
 
     size: int
     opset: int
     n_classes: int
     embed_dim: int
     props: dict[str, str]
+    has_rule: bool = False
 
     @property
     def metadata(self) -> ModelMetadata:

@@ -12,6 +12,7 @@ import torch
 from blocklora.errors import ExportError
 from exporters.attention import plain_attention
 from exporters.classifier import Classifier
+from exporters.known_graph import append, known_graph
 from exporters.metadata import PRODUCT, ModelMetadata
 from exporters.pixel_graph import pixel_graph
 
@@ -25,7 +26,8 @@ TRACE_BATCH = 2  # tracing with 1 would let torch specialise on it
 
 
 def export_onnx(classifier: Classifier, metadata: ModelMetadata, path: Path) -> None:
-    """Write `classifier` to `path`: uint8 `images` (batch, height, width, 3) -> `probabilities` (batch, C), `embedding` (batch, D).
+    """Write `classifier` to `path`: uint8 `images` (batch, height, width, 3) -> `probabilities` (batch, C), `embedding` (batch, D),
+    and `known` (batch,) bool where the classifier has a rule for pictures of none of its classes.
 
     Opset 20, all three sizes free, weights inside the file. The same classifier and metadata give the same bytes.
     The caller gates the file (see `exporters.parity`) before anyone sees it.
@@ -41,6 +43,8 @@ def export_onnx(classifier: Classifier, metadata: ModelMetadata, path: Path) -> 
         )
     if len(metadata.labels) != classifier.n_classes:
         raise ExportError(f"{len(metadata.labels)} labels were given for {classifier.n_classes} outputs.", "Train this run again.")
+    if classifier.knowing is not None and classifier.knowing.means.shape != (classifier.n_classes, classifier.embed_dim):
+        raise ExportError(f"class means of shape {classifier.knowing.means.shape} do not fit the class weights.", "Train this run again.")
     model = _head_graph(classifier)
     _clean(model)
     _prepend(model, pixel_graph(classifier.preprocess, INPUT, PIXELS))
@@ -112,6 +116,8 @@ def _declare(model: onnx.ModelProto, classifier: Classifier, metadata: ModelMeta
     del model.graph.output[:]
     for name, width in zip(OUTPUTS, (classifier.n_classes, classifier.embed_dim), strict=True):
         model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", width]))
+    if classifier.knowing is not None:
+        append(model.graph, known_graph(classifier.knowing))
     onnx.helper.set_model_props(model, metadata.to_props())
 
 

@@ -7,6 +7,7 @@ own size (batch 1). For batches of 2 and 5, pictures must share a size: some are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -35,6 +36,8 @@ class Tolerance:
     """Share of pictures whose first answer may differ, where the model's own lead is larger than `lead`."""
     lead: float = 2e-3
     """Lead of the model's first answer over its second up to which the choice is a coin toss."""
+    edge: float = 1e-3
+    """Distance from a threshold of the rule (a cosine, a probability) up to which "known" or not is a coin toss."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,28 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Familiar:
+    """What the rule says of one picture, and by how much it is beyond the least familiarity and the least sureness; both inf where only
+    the answer is known.
+    """
+
+    known: bool
+    familiar_by: float = math.inf
+    sure_by: float = math.inf
+
+    def clear(self, edge: float) -> bool:
+        """Whether rounding cannot change it: refused by more than `edge` on one side, or known by more than that on both."""
+        lower = min(self.familiar_by, self.sure_by)
+        return lower > edge if self.known else lower < -edge or math.isinf(lower)
+
+
+@dataclass(frozen=True)
 class Answer:
-    """What the model says of one picture: probabilities (C,) and embedding (D,)."""
+    """What the model says of one picture: probabilities (C,), embedding (D,), and what its rule says where it has one."""
 
     probabilities: np.ndarray
     embedding: np.ndarray
+    familiar: Familiar | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +89,7 @@ class BatchReport:
     batch: int
     images: int
     same_top1: int
+    same_known: int
     probability: float
     probability_at: str
     cosine: float
@@ -153,7 +174,7 @@ class _Comparison:
 
     def __init__(self, batch: int, tolerance: Tolerance) -> None:
         self.batch, self.tolerance = batch, tolerance
-        self.images = self.same = 0
+        self.images = self.same = self.same_known = 0
         self.others: list[str] = []
         self.probability = self.cosine = (-1.0, "")
 
@@ -172,14 +193,24 @@ class _Comparison:
         same = int(found.probabilities.argmax()) == int(expected.probabilities.argmax())
         if not same and best - second > self.tolerance.lead:
             self.others.append(f"{name} is taken for {found.label!r}")
+        self.same_known += self._rule(name, where, expected.familiar, found.known)
         self.images, self.same = self.images + 1, self.same + same
         self.probability, self.cosine = max(self.probability, (off, name)), max(self.cosine, (max(turned, 0.0), name))
+
+    def _rule(self, name: str, where: str, expected: Familiar | None, found: bool | None) -> bool:
+        """Whether both say the same about none of the classes; a clear difference is kept, the lack of a rule refused at once."""
+        if (expected is None) != (found is None):
+            raise ParityError(f"{where} {'lacks its' if found is None else 'has a'} rule for pictures of none of the classes.", ADVICE)
+        same = expected is None or expected.known == found
+        if not same and expected is not None and expected.clear(self.tolerance.edge):
+            self.others.append(f"{name} is {'known' if found else 'none of the classes'} to it")
+        return same
 
     def report(self) -> BatchReport:
         if len(self.others) > self.tolerance.disagreements * self.images:
             others = f"answers otherwise on {len(self.others)} of {self.images} pictures (batch of {self.batch})"
             raise ParityError(f"The exported file {others}; {self.others[0]}, which the trained model does not do.", ADVICE)
-        return BatchReport(self.batch, self.images, self.same, *self.probability, *self.cosine)
+        return BatchReport(self.batch, self.images, self.same, self.same_known, *self.probability, *self.cosine)
 
 
 def _stretch(pixels: np.ndarray) -> np.ndarray:

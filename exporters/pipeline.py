@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -20,6 +21,7 @@ from blocklora.preprocess import Preprocess
 from blocklora.projects.decoding import decode_many
 from blocklora.training.setup import Data
 from exporters import parity
+from exporters.knowing import record_of
 from exporters.labels import labels_now, named
 from exporters.loading import load_run
 from exporters.metadata import ModelMetadata
@@ -80,7 +82,10 @@ def make_export(run: RunFolder, progress: Progress) -> dict[str, Any]:
         made = folder / "model.onnx"
         progress("Writing the ONNX file", 0.35)
         labels = labels_now(spec, loaded.meta.class_ids, loaded.meta.classes)
-        export_onnx(loaded.classifier, metadata_of(loaded.meta, run.result() or {}).with_labels(labels), made)
+        knowing = loaded.classifier.knowing
+        record = {} if knowing is None else record_of(run, knowing, loaded.wish)
+        metadata = replace(metadata_of(loaded.meta, run.result() or {}).with_labels(labels), reject=record)
+        export_onnx(loaded.classifier, metadata, made)
         progress("Checking it against the trained model", 0.65)
         predictor = OnnxClassifier(made)
         checked = parity.gate(predictor.predict, expected, pictures)
@@ -93,6 +98,7 @@ def make_export(run: RunFolder, progress: Progress) -> dict[str, Any]:
             "sha256": sha256_file(made),
             "adapter_sha256": sha256_file(run.adapter_path),
             **named(labels, loaded.meta.class_ids),
+            "reject": None if knowing is None else loaded.wish.to_dict(),
             "milliseconds": milliseconds,
             "threads": predictor.threads,
             "provider": predictor.provider,

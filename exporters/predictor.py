@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -22,6 +22,9 @@ from blocklora.projects.decoding import MANY, decode_many, decode_rgb
 from blocklora.projects.names import plain
 from exporters.model_file import ADVICE, MAX_WORDS, check_model_file, try_model_file
 from exporters.stream import Lanes, in_lanes
+
+if TYPE_CHECKING:
+    from blocklora.services.heat import HeatMap
 
 MAX_BATCH = 16
 TRIED = (1, 4, MAX_BATCH)  # pictures at once that a file from elsewhere is tried with, and then run with
@@ -36,7 +39,8 @@ class Prediction:
     """What the model says of one picture.
 
     `top` holds (label, probability), most probable first; `probabilities` (C,) and `embedding` (D,) are float32 in the file's
-    order; `milliseconds` is the time of the run, divided by the pictures in it.
+    order; `milliseconds` is the time of the run, divided by the pictures in it. `known` is False where the file's rule says that the
+    picture is of none of the classes, None where the file has no rule.
     """
 
     label: str
@@ -45,6 +49,7 @@ class Prediction:
     probabilities: np.ndarray
     embedding: np.ndarray
     milliseconds: float
+    known: bool | None = None
 
 
 class OnnxClassifier:
@@ -77,6 +82,7 @@ class OnnxClassifier:
         self._single = many or self.threads == 1
         self._session = self._open(1 if self._single else self.threads)
         self._input = self._session.get_inputs()[0].name
+        self._outputs = ["probabilities", "embedding", *(["known"] if self.info.has_rule else [])]
 
     def _open(self, threads: int) -> ort.InferenceSession:
         available = ort.get_available_providers()
@@ -155,18 +161,27 @@ class OnnxClassifier:
 
         return in_lanes(items, alone, Lanes(self.threads, 1))
 
+    def explain(self, image: np.ndarray, labels: Sequence[str] = ()) -> HeatMap:
+        """Where in a picture the reasons for labels lie, by default the most probable ones (see `exporters.heatmap`)."""
+        from exporters.heatmap import explain
+
+        return explain(self, image, labels)
+
     def _run(self, batch: np.ndarray, top: int, session: ort.InferenceSession | None = None) -> list[Prediction]:
         start = time.perf_counter()
-        probabilities, embedding = (session or self._session).run(["probabilities", "embedding"], {self._input: batch})
+        probabilities, embedding, *rule = (session or self._session).run(self._outputs, {self._input: batch})
         each = (time.perf_counter() - start) * 1000 / len(batch)
         if self.batches is not None and not np.isfinite(probabilities).all():  # one of our own is for the gate to judge
             raise ModelFileError(f"{plain(self.path.name)} gives values that are no probabilities for this picture.", ADVICE)
-        return [self._prediction(p, e, top, each) for p, e in zip(probabilities, embedding, strict=True)]
+        known = [bool(value) for value in rule[0]] if rule else [None] * len(batch)
+        return [self._prediction(p, e, top, each, k) for p, e, k in zip(probabilities, embedding, known, strict=True)]
 
-    def _prediction(self, probabilities: np.ndarray, embedding: np.ndarray, top: int, milliseconds: float) -> Prediction:
+    def _prediction(
+        self, probabilities: np.ndarray, embedding: np.ndarray, top: int, milliseconds: float, known: bool | None = None
+    ) -> Prediction:
         order = np.argsort(-probabilities, kind="stable")[:top]
         ranked = [(self.labels[i], float(probabilities[i])) for i in order]
-        return Prediction(*ranked[0], ranked, probabilities, embedding, milliseconds)
+        return Prediction(*ranked[0], ranked, probabilities, embedding, milliseconds, known)
 
 
 def _check(images: Sequence[np.ndarray]) -> None:

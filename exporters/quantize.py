@@ -1,7 +1,8 @@
 """Smaller forms of an exported file: half precision, and 8-bit integers with scales found while running or beforehand.
 
 Inputs, outputs, preprocessing and the last product (embedding times class weights) stay in fp32: they are a thousandth of the size and
-decide between classes. The conversions are onnxruntime's own; nothing here needs torch.
+decide between classes. So does the rule for pictures of none of them, which is taken off and put back as it was. The conversions are
+onnxruntime's own; nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
+from exporters.known_graph import append, take_off
 from exporters.metadata import PRODUCT
 from exporters.onnx_export import INPUT, OUTPUTS, PIXELS
 from exporters.pixel_graph import PREFIX
@@ -34,6 +36,7 @@ def to_fp16(source: Path, target: Path) -> None:
     model = onnx.load_model(source, load_external_data=False)
     # Only what lies between the ends is converted. Of nodes that are to stay whole the converter still rounds the outputs, and it put
     # casts around the preprocessing in an order that onnxruntime crashed on.
+    take_off(model)  # `_finish` brings it back
     front, back = _take_front(model), _take_back(model)
     ordered = OnnxModel(convert_float_to_float16(model, keep_io_types=True, op_block_list=WHOLE))
     ordered.topological_sort()
@@ -51,9 +54,9 @@ def to_int8_dynamic(source: Path, target: Path) -> None:
     """8-bit weights; the scale of what flows between layers is found anew for each picture."""
     with tempfile.TemporaryDirectory() as folder, _quiet():
         made = Path(folder) / "q.onnx"
-        excluded = _last_product(onnx.load_model(source, load_external_data=False))
+        plain, excluded = _plain(source, Path(folder))
         quantize_dynamic(
-            source, made, op_types_to_quantize=WEIGHTED, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=excluded
+            plain, made, op_types_to_quantize=WEIGHTED, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=excluded
         )
         _finish(onnx.load_model(made, load_external_data=False), source, "int8", target)
 
@@ -62,9 +65,9 @@ def to_int8_static(source: Path, target: Path, pictures: Iterable[np.ndarray]) -
     """8-bit weights; the scale of what flows between layers is fixed beforehand from `pictures`, each uint8 (H, W, 3)."""
     with tempfile.TemporaryDirectory() as folder, _quiet():
         made = Path(folder) / "q.onnx"
-        excluded = _last_product(onnx.load_model(source, load_external_data=False))
+        plain, excluded = _plain(source, Path(folder))
         quantize_static(
-            source,
+            plain,
             made,
             _Calibration(pictures),
             quant_format=QuantFormat.QDQ,
@@ -157,6 +160,17 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
     return copied
 
 
+def _plain(source: Path, folder: Path) -> tuple[Path, list[str]]:
+    """The file without its rule, and the nodes of it that stay whole."""
+    model = onnx.load_model(source, load_external_data=False)
+    excluded = _last_product(model)
+    if take_off(model) is None:
+        return source, excluded
+    plain = folder / "plain.onnx"
+    plain.write_bytes(model.SerializeToString(deterministic=True))
+    return plain, excluded
+
+
 def _last_product(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes from the embedding to the probabilities: the product with the class weights, and the softmax."""
     makers = {output: node for node in model.graph.node for output in node.output}
@@ -165,9 +179,13 @@ def _last_product(model: onnx.ModelProto) -> list[str]:
 
 
 def _finish(model: onnx.ModelProto, source: Path, precision: str, target: Path) -> None:
-    """Write a converted model: metadata of its source with the new precision, nothing else that a converter left in it."""
-    props = {entry.key: entry.value for entry in onnx.load_model(source, load_external_data=False).metadata_props}
+    """Write a converted model: metadata and rule of its source, with the new precision, nothing else that a converter left in it."""
+    original = onnx.load_model(source, load_external_data=False)
+    props = {entry.key: entry.value for entry in original.metadata_props}
     del model.metadata_props[:], model.graph.value_info[:]
+    rule = take_off(original)
+    if rule is not None:
+        append(model.graph, rule)
     onnx.helper.set_model_props(model, {**props, "precision": precision})
     model.producer_name, model.producer_version, model.doc_string, model.graph.doc_string = PRODUCT, "", "", ""
     onnx.checker.check_model(model, full_check=True)

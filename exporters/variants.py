@@ -25,7 +25,7 @@ from blocklora.jobs.run_folder import RunFolder
 from exporters import parity, quantize
 from exporters.apart import PROJECT_ROOT
 from exporters.model_file import SECONDS
-from exporters.parity import Answer, ParityReport, Picture, Pictures, Reference, Tolerance
+from exporters.parity import Answer, Familiar, ParityReport, Picture, Pictures, Reference, Tolerance
 from exporters.predictor import OnnxClassifier
 
 PRECISIONS = ("fp16", "int8")
@@ -186,7 +186,7 @@ def _first(pictures: Callable[[], Any]) -> Iterator[np.ndarray]:
 
 def _ask(model: OnnxClassifier, pixels: np.ndarray) -> Answer:
     (found,) = model.predict([pixels])
-    return Answer(found.probabilities, found.embedding)
+    return Answer(found.probabilities, found.embedding, None if found.known is None else Familiar(found.known))
 
 
 def _times(variant: OnnxClassifier, full: OnnxClassifier, picture: Picture) -> tuple[float, float]:

@@ -30,6 +30,7 @@ from blocklora.jobs.events import (
 from blocklora.jobs.liveness import process_of
 from blocklora.jobs.run_folder import CANCEL, RunFolder
 from blocklora.services.exported import FORMS, LABELS
+from blocklora.services.rejecting import RULE
 
 WATCH_SECONDS = 0.2
 
@@ -96,8 +97,8 @@ def _watch(run: RunFolder, say: EventWriter) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) not in (1, 2) or (len(arguments) == 2 and arguments[1] not in (*FORMS, LABELS)):
-        print(f"usage: python -m exporters.worker RUN_DIR [{'|'.join((*FORMS, LABELS))}]", file=sys.stderr)
+    if len(arguments) not in (1, 2) or (len(arguments) == 2 and arguments[1] not in (*FORMS, LABELS, RULE)):
+        print(f"usage: python -m exporters.worker RUN_DIR [{'|'.join((*FORMS, LABELS, RULE))}]", file=sys.stderr)
         return 2
     return work(RunFolder(Path(arguments[0]).resolve()), *arguments[1:])
 

@@ -24,8 +24,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("blocklora.services", "blocklora.training", "blocklora.pretrain"),
     ("blocklora.projects", "blocklora.clip", "blocklora.lora", "blocklora.jobs"),
     ("blocklora.presets", "blocklora.speeds"),
-    ("blocklora.config", "blocklora.preprocess", "blocklora.files"),
-    ("blocklora.errors",),
+    ("blocklora.config", "blocklora.preprocess", "blocklora.files", "blocklora.reject"),
+    ("blocklora.errors", "blocklora.intervals"),
     ("blocklora",),  # the package itself: a version and nothing else
 )
 LEVEL = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
@@ -45,6 +45,8 @@ LIGHT = (
     "blocklora.config",
     "blocklora.preprocess",
     "blocklora.files",
+    "blocklora.reject",
+    "blocklora.intervals",
     "blocklora.errors",
     "blocklora.clip.catalog",
     "exporters.predictor",

@@ -2,7 +2,8 @@
 
 GET  /health   {"status": "ok", "labels": [...]}
 POST /predict  form field "file": one picture; query "top": labels to return
-               {"label": ..., "probability": ..., "top": [[label, probability], ...]}
+               {"label": ..., "probability": ..., "top": [[label, probability], ...], "known": true}
+               known is false where the picture is of none of the classes (label is then the nearest), null where the model has no rule
 """
 
 import argparse
@@ -23,6 +24,7 @@ FORM_BYTES = 64 * 1024  # what a form may have beside it
 AT_ONCE = threading.BoundedSemaphore(2)  # pictures that are decoded and in memory at a time
 
 session = onnxruntime.InferenceSession(HERE / "model.onnx")
+wanted = [output.name for output in session.get_outputs() if output.name != "embedding"]  # known: not in every file
 labels = json.loads((HERE / "labels.json").read_text(encoding="utf-8"))
 app = FastAPI(title="Picture classifier", description=", ".join(labels))
 
@@ -65,10 +67,10 @@ def predict(file: UploadFile, top: Annotated[int, Query(ge=1)] = 5):
             pixels = read(io.BytesIO(data))
         except Exception as error:  # decoders raise all kinds
             raise HTTPException(422, f"This is not a picture that can be read: {error}") from error
-        (shares,), _ = session.run(["probabilities", "embedding"], {"images": pixels[None]})
+        (shares,), *known = session.run(wanted, {"images": pixels[None]})
     order = np.argsort(-shares, kind="stable")[:top]
     ranked = [[labels[i], float(shares[i])] for i in order]
-    return {"label": ranked[0][0], "probability": ranked[0][1], "top": ranked}
+    return {"label": ranked[0][0], "probability": ranked[0][1], "top": ranked, "known": bool(known[0][0]) if known else None}
 
 
 if __name__ == "__main__":

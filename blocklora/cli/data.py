@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from blocklora.errors import ProjectError
-from blocklora.projects.dataset import Dataset
+from blocklora.projects.dataset import Dataset, Item
 from blocklora.projects.folders import read_class_folders, read_zip
 from blocklora.projects.sources import Skipped
 from blocklora.services.studio import Studio
@@ -31,6 +31,29 @@ def read_data(studio: Studio, data: str, work_dir: Path, keep_duplicates: bool =
         f"{data} is not a folder, a zip or a project.",
         "Name a folder with one folder of pictures a class, or see `python -m blocklora projects`.",
     )
+
+
+def test_pictures_of(studio: Studio, data: str) -> Dataset | None:
+    """The test pictures that DATA has of its own: those of a project; None for a folder or a zip, and where it has none."""
+    for info in studio.library.list():
+        path = Path(data).expanduser()
+        if data in (info.id, info.name) or (path.is_dir() and path.resolve() == Path(info.path).resolve()):
+            return studio.library.open(info.id).test_dataset()
+    return None
+
+
+def with_others(dataset: Dataset, others: tuple[Item, ...], known: Dataset | None) -> tuple[Dataset, list[str]]:
+    """`dataset` with pictures of none of its classes, and the paths of those that are left out: they are in a class, or test one.
+
+    Raises:
+        ProjectError: nothing is left.
+    """
+    hashes = {item.sha256 for part in (dataset, known) if part is not None for item in part.items}
+    left_out = [item.path for item in others if item.sha256 in hashes]
+    if len(left_out) == len(others):
+        raise ProjectError("every picture given with --others is in a class, too.", "Give pictures of none of the classes.")
+    kept = {item.sha256: item for item in (*dataset.others, *others) if item.sha256 not in hashes}
+    return dataclasses.replace(dataset, others=tuple(kept.values())), left_out
 
 
 def with_labels_of(test: Dataset, names: tuple[str, ...]) -> Dataset:

@@ -19,6 +19,9 @@ EXAMPLES = """examples:
   python -m blocklora export runs/first --out model.onnx
   python -m blocklora predict model.onnx holiday/ --csv answers.csv
   python -m blocklora evaluate model.onnx test-photos/ --json
+  python -m blocklora explain model.onnx photo.jpg --out heat.png
+  python -m blocklora report runs/first --out report.html
+  python -m blocklora reproduce runs/first
   python -m blocklora serve --port 7861
 """
 
@@ -50,7 +53,11 @@ def _train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--retrain", choices=RETRAIN, help="whether the file is trained anew on all images at the end (default: by preset)")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--device", choices=DEVICES, default="auto")
-    parser.add_argument("--test", metavar="DIR", help="folder of class folders to measure on, never trained on")
+    parser.add_argument(
+        "--test", metavar="DIR", help="folder of class folders to measure on, never trained on (default: those of a project)"
+    )
+    others = "folder or zip of pictures of none of the classes: never trained on, they show when to answer “none of these”"
+    parser.add_argument("--others", metavar="DIR", help=others)
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(action="train")
@@ -96,6 +103,26 @@ def _check(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(action="check")
 
 
+def _looking(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("explain", help="which parts of a picture an answer comes from", epilog=EXAMPLES, formatter_class=_Raw)
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("image", metavar="IMAGE")
+    parser.add_argument("--out", required=True, metavar="PNG", help="where to write the picture with the heat map over it")
+    parser.add_argument("--label", metavar="NAME", help="the class to explain (default: the most probable one)")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(action="explain")
+    parser = commands.add_parser("report", help="write a page about a run, to send or print", epilog=EXAMPLES, formatter_class=_Raw)
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--out", required=True, metavar="HTML")
+    parser.set_defaults(action="report")
+    parser = commands.add_parser("reproduce", help="train a run again and compare what comes out", epilog=EXAMPLES, formatter_class=_Raw)
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--out", metavar="RUN", help="folder for the new run (default: beside the old one)")
+    parser.add_argument("--pictures", metavar="DIR", help="where to look for pictures that are no longer where they were, by content")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(action="reproduce")
+
+
 def _at_least_one(words: str) -> int:
     number = int(words)
     if number < 1:
@@ -117,6 +144,7 @@ def build() -> argparse.ArgumentParser:
     _check(commands)
     _train(commands)
     _models(commands)
+    _looking(commands)
     for name, words in (("backbones", "list backbones with size, licence and where each is; fetch one"), ("projects", "list projects")):
         listing = commands.add_parser(name, help=words)
         listing.add_argument("--json", action="store_true")
@@ -160,6 +188,10 @@ def _dispatch(args: argparse.Namespace) -> int:
         from blocklora.cli.predict import predict
 
         return predict(args)
+    if args.action in ("explain", "report", "reproduce"):
+        import importlib
+
+        return int(getattr(importlib.import_module(f"blocklora.cli.{args.action}"), args.action)(args))
     from blocklora.cli import models
 
     return getattr(models, args.action)(args)

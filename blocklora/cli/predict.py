@@ -76,7 +76,8 @@ def _say(row: Row, quiet: bool) -> None:
     if row.error:
         print(f"{row.name}: {row.error}", file=sys.stderr)
     elif not quiet:
-        print(f"{row.name}: " + ", ".join(f"{label} {probability:.1%}" for label, probability in row.top))
+        answer = ", ".join(f"{label} {probability:.1%}" for label, probability in row.top)
+        print(f"{row.name}: none of these (nearest: {answer})" if row.known is False else f"{row.name}: {answer}")
 
 
 def _print_json(table: Table) -> None:
@@ -84,7 +85,7 @@ def _print_json(table: Table) -> None:
     before = "["
     for row in table.rows():
         top = [[label, round(probability, 6)] for label, probability in row.top]
-        print(before + json.dumps({"file": row.name, "error": row.error, "top": top}, ensure_ascii=False), end="")
+        print(before + json.dumps({"file": row.name, "error": row.error, "top": top, "known": row.known}, ensure_ascii=False), end="")
         before = ",\n"
     print("]")
 

@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from blocklora.cli.compose import studio
-from blocklora.cli.data import read_data, with_labels_of, without_known
+from blocklora.cli.data import read_data, test_pictures_of, with_labels_of, with_others, without_known
 from blocklora.cli.follow import follow
 from blocklora.cli.options import TRAINING_NUMBERS
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import JobError
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.presets import preset_config
+from blocklora.projects.folders import read_loose
 from blocklora.services.results import headline
 from blocklora.services.runs import RunRequest, check_dataset, make_run, shots_of, split_of
 from blocklora.services.studio import Studio
+
+MOST_PAIRS = 20  # pairs of look-alikes that are printed; result.json has all
 
 
 def _adapter(args: argparse.Namespace) -> AdapterConfig:
@@ -62,13 +65,13 @@ def run(args: argparse.Namespace) -> int:
         else:
             service.resume(out)
         return _report(service, out, args.json)
-    unpacked = (out / "input", out / "test-input")
+    unpacked = (out / "input", out / "test-input", out / "others-input")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JobError(f"{out} cannot be made: {error.strerror or error}.", "Name another folder with --out.") from error
     try:
-        made = _make(service, args, out, *unpacked)
+        made = _make(service, args, out, unpacked)
     except BaseException:
         for folder in unpacked:
             shutil.rmtree(folder, ignore_errors=True)
@@ -79,13 +82,14 @@ def run(args: argparse.Namespace) -> int:
     return _report(service, out, args.json)
 
 
-def _make(service: Studio, args: argparse.Namespace, out: Path, work_dir: Path, test_dir: Path) -> RunFolder:
-    """The folder of a run that is ready for its worker; zips are unpacked into the two folders."""
+def _make(service: Studio, args: argparse.Namespace, out: Path, unpacked: tuple[Path, Path, Path]) -> RunFolder:
+    """The folder of a run that is ready for its worker; zips of DATA, test pictures and others are unpacked into the three folders."""
+    work_dir, test_dir, others_dir = unpacked
     dataset, skipped = read_data(service, args.data, work_dir)
     for entry in skipped:
         print(f"left out: {entry.name}: {entry.reason}", file=sys.stderr)
     check_dataset(dataset)
-    test = None
+    test = None if args.test else test_pictures_of(service, args.data)
     if args.test:
         found, left_out = read_data(service, args.test, test_dir, keep_duplicates=True)
         test, known = without_known(with_labels_of(found, dataset.class_names), dataset)
@@ -93,6 +97,13 @@ def _make(service: Studio, args: argparse.Namespace, out: Path, work_dir: Path, 
             print(f"left out of the test folder: {entry.name}: {entry.reason}", file=sys.stderr)
         for path in known:
             print(f"left out of the test folder: {path}: the same picture is in DATA", file=sys.stderr)
+    if args.others:
+        others, left_out = read_loose(args.others, others_dir)
+        dataset, taken = with_others(dataset, others, test)
+        for entry in left_out:
+            print(f"left out of the others: {entry.name}: {entry.reason}", file=sys.stderr)
+        for path in taken:
+            print(f"left out of the others: {path}: the same picture is in a class", file=sys.stderr)
     config = _config(args, 1)
     parts = split_of(dataset, config)
     config = _config(args, shots_of(dataset, parts))
@@ -115,6 +126,8 @@ def _report(service: Studio, out: Path, as_json: bool) -> int:
             "cross_validated": result.get("cross_validated", {}).get("top1"),
             "without_training": result.get("preview", {}).get("top1"),
             "test": result["test"]["top1"] if "test" in result else None,
+            "test_leaks": len(result["test"]["leaks"]) if "test" in result else 0,
+            "others_n": result.get("others", {}).get("n", 0),
             "seconds": result["seconds"],
             "verdict": result["verdict"],
             "class_weights": result["class_weights"],
@@ -126,5 +139,7 @@ def _report(service: Studio, out: Path, as_json: bool) -> int:
     if told["n"]:
         low, high = told["interval"]
         print(f"top-1 {told['top1']:.1%} (95 % interval {low:.0%} to {high:.0%}), {result['seconds']:.0f} s")
+    for leak in (result.get("test") or {}).get("leaks", ())[:MOST_PAIRS]:
+        print(f"looks alike: {leak['test']['path']} and {leak['like']['path']}")
     print(f"run: {out}\nnext: python -m blocklora export {out} --out model.onnx")
     return 0

@@ -77,6 +77,14 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def environment_path(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def note_path(self) -> Path:
+        return self.path / "note.json"
+
+    @property
     def export_dir(self) -> Path:
         return self.path / "export"
 
@@ -98,6 +106,14 @@ class RunFolder:
     def result(self) -> dict[str, Any] | None:
         """What training measured, once it has finished."""
         return read_json(self.result_path)
+
+    def environment(self) -> dict[str, Any]:
+        """Versions, threads and machine of the training; empty for a run that is older than this record, or has not begun."""
+        try:
+            values = read_json(self.environment_path)
+        except ValueError:  # damaged: it is a record beside the run, not a part of it
+            return {}
+        return values if isinstance(values, dict) else {}
 
     def events(self, offset: int = 0) -> tuple[list[Stamped], int]:
         return read_events(self.events_path, offset)

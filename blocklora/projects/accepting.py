@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from blocklora.errors import ImportRefused, ProjectError
@@ -11,11 +12,13 @@ from blocklora.projects import blobs, classes, cleaning
 from blocklora.projects.names import name_key
 from blocklora.projects.plans import ImportPlan, ImportResult, Progress
 from blocklora.projects.project import Project
-from blocklora.projects.records import new_id
+from blocklora.projects.records import OTHER_ID, TEST, new_id
 
 
-def accept(project: Project, plan: ImportPlan, progress: Progress | None = None) -> ImportResult:
+def accept(project: Project, plan: ImportPlan, progress: Progress | None = None, as_others: Sequence[str] = ()) -> ImportResult:
     """Do what `plan` says: copy the files, then name them all in one transaction. A failure anywhere leaves the project as it was.
+
+    Pictures of the plan's classes of the names `as_others` are taken as pictures of something else, which is no class.
 
     Raises:
         ImportRefused: the plan was used or discarded before, or its class is gone.
@@ -27,7 +30,7 @@ def accept(project: Project, plan: ImportPlan, progress: Progress | None = None)
     try:
         _copy(project, plan, written, progress)
         with project.database.write() as connection:
-            result = _insert(connection, project, plan)
+            result = _insert(connection, project, plan, {name_key(name) for name in as_others})
     except BaseException as error:
         with suppress(ProjectError):  # the index itself may be what failed; the cleaning at opening takes the rest
             cleaning.remove_unnamed(project.database, project.blobs, written)
@@ -55,9 +58,9 @@ def _copy(project: Project, plan: ImportPlan, written: list[str], progress: Prog
     blobs.flush(paths)
 
 
-def _insert(connection: sqlite3.Connection, project: Project, plan: ImportPlan) -> ImportResult:
+def _insert(connection: sqlite3.Connection, project: Project, plan: ImportPlan, as_others: set[str]) -> ImportResult:
     """Rows for all images of the plan; images that came in meanwhile by another way count as duplicates."""
-    ids, created = _class_ids(connection, plan)
+    ids, created = _class_ids(connection, plan, as_others)
     present = {row["sha256"] for row in connection.execute("SELECT sha256 FROM images WHERE deleted_at IS NULL")}
     added: list[str] = []
     now = time.time()
@@ -70,17 +73,17 @@ def _insert(connection: sqlite3.Connection, project: Project, plan: ImportPlan) 
             blobs.flush([project.blobs.put(image.path, facts.sha256, facts.format)])
         added.append(new_id("i"))
         connection.execute(
-            "INSERT INTO images (id, class_id, sha256, format, width, height, bytes, phash, original_name, added) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO images (id, class_id, sha256, format, width, height, bytes, phash, original_name, added, part) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(added[-1], ids[name_key(image.class_name)], facts.sha256, facts.format, facts.width, facts.height),
-                *(facts.size, facts.phash, image.name, now),
+                *(facts.size, facts.phash, image.name, now, plan.part),
             ),
         )
     return ImportResult(added, len(plan.images) - len(added), created)
 
 
-def _class_ids(connection: sqlite3.Connection, plan: ImportPlan) -> tuple[dict[str, str], list[str]]:
+def _class_ids(connection: sqlite3.Connection, plan: ImportPlan, as_others: set[str]) -> tuple[dict[str, str], list[str]]:
     """Class key -> id for all classes of the plan, made where they are missing; and the names of those made."""
     ids: dict[str, str] = {}
     created: list[str] = []
@@ -88,7 +91,12 @@ def _class_ids(connection: sqlite3.Connection, plan: ImportPlan) -> tuple[dict[s
         if plan.target_id is not None:  # chosen by id: a rename since then changes nothing
             ids[name_key(name)] = str(classes.living(connection, plan.target_id)["id"])
             continue
+        if name_key(name) in as_others:
+            ids[name_key(name)] = OTHER_ID
+            continue
         row = classes.by_name(connection, name)
+        if row is None and plan.part == TEST:
+            raise ImportRefused(f"The class {name!r} is no longer there, so its pictures test nothing.", "Start the import again.")
         if row is None:
             created.append(name)
         ids[name_key(name)] = classes.add(connection, name) if row is None else str(row["id"])

@@ -24,7 +24,7 @@ from blocklora.projects.limits import DEFAULT_LIMITS, GB, MB, IntakeLimits, word
 from blocklora.projects.names import clean_name, shown
 from blocklora.projects.plans import Progress
 from blocklora.projects.project import Project
-from blocklora.projects.records import new_id
+from blocklora.projects.records import OTHER_ID, TEST, TRAINING, new_id
 from blocklora.projects.run_files import RUN_FILES
 from blocklora.projects.sources import Skipped
 
@@ -36,14 +36,16 @@ _ID = re.compile(r"[ci]_[0-9a-f]{8,32}")
 
 @dataclass(frozen=True)
 class Entry:
-    """An image as the manifest describes it, checked: the member it lies in, its hash, its class's place, id, name, time."""
+    """An image as the manifest describes it, checked: the member it lies in, its hash, its class's place (None: something else), id, name,
+    time, and the part of the class that it is in."""
 
     file: str
     sha256: str
-    place: int
+    place: int | None
     id: str
     name: str
     added: float
+    part: str = TRAINING
 
 
 def import_zip(path: Path, target: Path, progress: Progress | None, skipped: list[Skipped], limits: IntakeLimits = LIMITS) -> Project:
@@ -193,7 +195,9 @@ def _entries(manifest: dict[str, Any], n_classes: int, members: dict[str, zipfil
     for values in _list(manifest, "images")[: LIMITS.files]:
         name = shown(str(values.get("name", "")))
         sha256, file, place = str(values.get("sha256", "")), str(values.get("file", "")), values.get("class")
-        if not isinstance(place, int) or isinstance(place, bool) or not 0 <= place < n_classes or not SHA256.fullmatch(sha256):
+        else_, part = "class" in values and place is None, values.get("part", TRAINING)
+        known = else_ or (isinstance(place, int) and not isinstance(place, bool) and 0 <= place < n_classes)
+        if not known or part not in ((TRAINING,) if else_ else (TRAINING, TEST)) or not SHA256.fullmatch(sha256):
             skipped.append(Skipped(name, "its entry in the archive names no image or no class", "corrupt"))
             continue
         if Path(file).stem != sha256 or not file.startswith("images/") or sha256 in seen:
@@ -206,18 +210,21 @@ def _entries(manifest: dict[str, Any], n_classes: int, members: dict[str, zipfil
         wanted = str(values.get("id", ""))
         own = wanted if _ID.fullmatch(wanted) and wanted.startswith("i_") and wanted not in ids else new_id("i")
         ids.add(own)
-        yield Entry(file, sha256, place, own, name, _time(values.get("added")))
+        yield Entry(file, sha256, place, own, name, _time(values.get("added")), part)
 
 
 def _insert(project: Project, labels: list[str | None], written: list[tuple[Entry, Inspected]]) -> None:
+    def home(entry: Entry) -> str | None:
+        return OTHER_ID if entry.place is None else labels[entry.place]
+
     with project.database.write() as connection:
         connection.executemany(
-            "INSERT INTO images (id, class_id, sha256, format, width, height, bytes, phash, original_name, added) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO images (id, class_id, sha256, format, width, height, bytes, phash, original_name, added, part) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (entry.id, labels[entry.place], f.sha256, f.format, f.width, f.height, f.size, f.phash, entry.name, entry.added)
+                (entry.id, home(entry), f.sha256, f.format, f.width, f.height, f.size, f.phash, entry.name, entry.added, entry.part)
                 for entry, f in written
-                if labels[entry.place] is not None
+                if home(entry) is not None
             ],
         )
 

@@ -8,17 +8,27 @@ from collections.abc import Sequence
 
 from blocklora.errors import ProjectError
 from blocklora.projects.names import clean_name, name_key
-from blocklora.projects.records import ClassInfo, new_id
+from blocklora.projects.records import OTHER_ROLE, ClassInfo, new_id
 
 _LIST = """
-SELECT c.id, c.name, c.position, COALESCE(n.count, 0) AS count FROM classes c
-LEFT JOIN (SELECT class_id, COUNT(*) AS count FROM images WHERE deleted_at IS NULL GROUP BY class_id) n ON n.class_id = c.id
-WHERE c.deleted_at IS NULL ORDER BY c.position, c.created"""
+SELECT c.id, c.name, c.position, COALESCE(n.count, 0) AS count, COALESCE(t.count, 0) AS tests FROM classes c
+LEFT JOIN (SELECT class_id, COUNT(*) AS count FROM images WHERE deleted_at IS NULL AND part = ''
+           GROUP BY class_id) n ON n.class_id = c.id
+LEFT JOIN (SELECT class_id, COUNT(*) AS count FROM images WHERE deleted_at IS NULL AND part = 'test'
+           GROUP BY class_id) t ON t.class_id = c.id
+WHERE c.deleted_at IS NULL AND c.role = ? ORDER BY c.position, c.created"""
 
 
 def all_classes(connection: sqlite3.Connection) -> list[ClassInfo]:
-    """Living classes in their order, counted by the database."""
-    return [ClassInfo(row["id"], row["name"], place, row["count"]) for place, row in enumerate(connection.execute(_LIST))]
+    """Living classes in their order, counted by the database; without the one of pictures of something else."""
+    rows = connection.execute(_LIST, ("",))
+    return [ClassInfo(row["id"], row["name"], place, row["count"], row["tests"]) for place, row in enumerate(rows)]
+
+
+def something_else(connection: sqlite3.Connection) -> ClassInfo:
+    """The class of pictures of nothing that is taught."""
+    row = connection.execute(_LIST, (OTHER_ROLE,)).fetchone()
+    return ClassInfo(row["id"], row["name"], row["position"], row["count"])
 
 
 def living(connection: sqlite3.Connection, class_id: str) -> sqlite3.Row:
@@ -30,6 +40,18 @@ def living(connection: sqlite3.Connection, class_id: str) -> sqlite3.Row:
     row = connection.execute("SELECT * FROM classes WHERE id = ? AND deleted_at IS NULL", (class_id,)).fetchone()
     if row is None:
         raise ProjectError("This class is no longer there.", "It may have been deleted in another window; reload the page.")
+    return row
+
+
+def own(connection: sqlite3.Connection, class_id: str) -> sqlite3.Row:
+    """The row of a living class that a person made, and may rename and delete.
+
+    Raises:
+        ProjectError: there is none of this id, or it is the one of pictures of something else.
+    """
+    row = living(connection, class_id)
+    if row["role"]:
+        raise ProjectError(f"{row['name']!r} is no class: it cannot be renamed or deleted.", "Move or delete its pictures instead.")
     return row
 
 
@@ -62,7 +84,7 @@ def rename(connection: sqlite3.Connection, class_id: str, name: str) -> None:
         ProjectError: no such class, or the name is empty, too long, or taken by another class.
     """
     cleaned = clean_name(name)
-    living(connection, class_id)
+    own(connection, class_id)
     _refuse_taken(connection, cleaned, class_id)
     connection.execute("UPDATE classes SET name = ?, name_key = ? WHERE id = ?", (cleaned, name_key(cleaned), class_id))
 

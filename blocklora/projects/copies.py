@@ -19,9 +19,12 @@ from blocklora.projects import classes, images
 from blocklora.projects.database import FILE_NAME
 from blocklora.projects.plans import Progress
 from blocklora.projects.project import Project
+from blocklora.projects.records import OTHER_ROLE, TEST
 from blocklora.projects.run_files import RUN_FILES, exported_files, finished_runs, regular, without_places
 
-FORMAT, VERSION = "block-lora-studio-project", 1
+FORMAT, VERSION = "block-lora-studio-project", 2
+"""Version 2 has test pictures and pictures of something else. A project without them is still written as version 1, for older programs."""
+
 MANIFEST = "project.json"
 TEXTS = (".json", ".jsonl", ".txt")
 
@@ -84,12 +87,13 @@ def export_zip(project: Project, target: Path, progress: Progress | None = None)
 def _manifest(project: Project) -> dict[str, Any]:
     with project.database.read() as connection:
         infos, found = classes.all_classes(connection), images.everything(connection)
+        apart = images.everything(connection, TEST) + images.everything(connection, role=OTHER_ROLE)
         name = str(connection.execute("SELECT name FROM project").fetchone()[0])
         settings = {row["key"]: json.loads(row["value"]) for row in connection.execute("SELECT key, value FROM settings")}
     place = {info.id: number for number, info in enumerate(infos)}
     return {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if apart else 1,
         "written_by": __version__,
         "written": time.time(),
         "name": name,
@@ -99,12 +103,13 @@ def _manifest(project: Project) -> dict[str, Any]:
             {
                 "file": f"images/{project.blobs.original(i.sha256, i.format).name}",
                 "sha256": i.sha256,
-                "class": place[i.class_id],
+                "class": place.get(i.class_id),  # null: something else
                 "id": i.id,
                 "name": i.original_name,
                 "added": i.added,
+                **({"part": i.part} if i.part else {}),
             }
-            for i in found
+            for i in found + apart
         ],
     }
 

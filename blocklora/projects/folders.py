@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from blocklora.errors import ImportRefused
 from blocklora.projects.archives import from_zip
 from blocklora.projects.database import FILE_NAME
-from blocklora.projects.dataset import Dataset, Item
+from blocklora.projects.dataset import NO_CLASS, Dataset, Item
 from blocklora.projects.decoder import Decoder, Inspected, Refused
 from blocklora.projects.decoding import WORKERS, map_decoders
 from blocklora.projects.limits import DEFAULT_LIMITS, IntakeLimits
@@ -46,6 +47,24 @@ def read_zip(
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     return _read(from_zip(Path(path), work_dir, limits=limits), str(path), progress, keep_duplicates)
+
+
+def read_loose(
+    path: Path | str, work_dir: Path, progress: Progress | None = None, limits: IntakeLimits = DEFAULT_LIMITS
+) -> tuple[tuple[Item, ...], list[Skipped]]:
+    """The pictures of a folder or a zip whatever folders they lie in, as pictures of none of the classes; and what was left out.
+
+    Raises:
+        ImportRefused: no folder or zip, beyond the caps, or no picture in it.
+    """
+    root = Path(path).expanduser()
+    if root.is_file():
+        work_dir.mkdir(parents=True, exist_ok=True)
+        source = from_zip(root, work_dir, "loose", limits)
+    else:
+        source = from_folder(root.resolve(), "loose", limits)
+    dataset, skipped = _read(source, str(path), progress, keep_duplicates=False)
+    return tuple(replace(item, label=NO_CLASS) for item in dataset.items), skipped
 
 
 def _read(source: Source, where: str, progress: Progress | None, keep_duplicates: bool) -> tuple[Dataset, list[Skipped]]:

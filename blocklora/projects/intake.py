@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from blocklora.errors import ImportRefused
-from blocklora.projects import classes, staging
+from blocklora.projects import classes, content, staging
 from blocklora.projects.accepting import accept
 from blocklora.projects.archives import from_zip
+from blocklora.projects.content import Place
 from blocklora.projects.decoder import Decoder, Inspected, Refused
 from blocklora.projects.decoding import WORKERS, map_decoders
 from blocklora.projects.formats import FORMATS, mislabelled
@@ -17,6 +18,7 @@ from blocklora.projects.limits import DEFAULT_LIMITS, IntakeLimits
 from blocklora.projects.names import clean_name, name_key
 from blocklora.projects.plans import ImportPlan, ImportResult, Note, PlannedImage, Progress
 from blocklora.projects.project import Project
+from blocklora.projects.records import TEST, TRAINING
 from blocklora.projects.sources import Candidate, Skipped, Source, from_bytes, from_files, from_folder
 from blocklora.projects.tables import from_csv
 
@@ -32,6 +34,7 @@ def plan_files(
     *,
     class_id: str | None = None,
     class_name: str | None = None,
+    part: str = TRAINING,
     progress: Progress | None = None,
     limits: IntakeLimits = DEFAULT_LIMITS,
 ) -> ImportPlan:
@@ -47,7 +50,7 @@ def plan_files(
     if len(pairs) > limits.files:
         raise ImportRefused(f"{len(pairs):,} files at once; at most {limits.files:,} are allowed.", "Add them in parts.")
     target = _target(project, class_id, class_name)
-    return _plan(project, lambda folder: from_files(pairs, target), class_id, progress, limits)
+    return _plan(project, lambda folder: from_files(pairs, target), class_id, progress, limits, part)
 
 
 def plan_bytes(
@@ -65,14 +68,22 @@ def plan_bytes(
 
 
 def plan_zip(
-    project: Project, path: Path | str, *, loose_class: str = "", progress: Progress | None = None, limits: IntakeLimits = DEFAULT_LIMITS
+    project: Project,
+    path: Path | str,
+    *,
+    loose_class: str = "",
+    part: str = TRAINING,
+    progress: Progress | None = None,
+    limits: IntakeLimits = DEFAULT_LIMITS,
 ) -> ImportPlan:
     """A plan for a zip whose folders are classes; pictures in no folder go to `loose_class` where it is given.
+
+    With `part` TEST they are to test with: only folders of classes that the project has are taken.
 
     Raises:
         ImportRefused: no zip, damaged, or beyond the caps on members, size and density.
     """
-    return _plan(project, lambda folder: from_zip(Path(path), folder, loose_class, limits), None, progress, limits)
+    return _plan(project, lambda folder: from_zip(Path(path), folder, loose_class, limits), None, progress, limits, part)
 
 
 def plan_folder(
@@ -82,17 +93,19 @@ def plan_folder(
     local_mode: bool,
     allowed_roots: Sequence[Path] | None = None,
     loose_class: str = "",
+    part: str = TRAINING,
     progress: Progress | None = None,
 ) -> ImportPlan:
     """A plan for a folder of class folders on this machine.
 
     `local_mode` says that the person asking sits at this machine; `allowed_roots` (default: their home folder) bounds what may be read.
+    `part` as for `plan_zip`.
 
     Raises:
         ImportRefused: not local, outside the allowed folders, no folder, or too many files.
     """
     folder = allowed_folder(path, local_mode, allowed_roots)
-    return _plan(project, lambda _: from_folder(folder, loose_class), None, progress, DEFAULT_LIMITS)
+    return _plan(project, lambda _: from_folder(folder, loose_class), None, progress, DEFAULT_LIMITS, part)
 
 
 def plan_csv(
@@ -102,6 +115,7 @@ def plan_csv(
     *,
     local_mode: bool,
     allowed_roots: Sequence[Path] | None = None,
+    part: str = TRAINING,
     progress: Progress | None = None,
 ) -> ImportPlan:
     """A plan for a table of (path, label); paths are relative to `base_folder`, by default the folder the table lies in.
@@ -110,7 +124,7 @@ def plan_csv(
         ImportRefused: not local, outside the allowed folders, or no table that can be read.
     """
     base = allowed_folder(base_folder if base_folder is not None else Path(path).parent, local_mode, allowed_roots)
-    return _plan(project, lambda _: from_csv(Path(path), base), None, progress, DEFAULT_LIMITS)
+    return _plan(project, lambda _: from_csv(Path(path), base), None, progress, DEFAULT_LIMITS, part)
 
 
 def discard(plan: ImportPlan) -> None:
@@ -152,29 +166,28 @@ def allowed_folder(path: Path | str, local_mode: bool, allowed_roots: Sequence[P
 
 
 def _plan(
-    project: Project, make: Callable[[Path], Source], class_id: str | None, progress: Progress | None, limits: IntakeLimits
+    project: Project,
+    make: Callable[[Path], Source],
+    class_id: str | None,
+    progress: Progress | None,
+    limits: IntakeLimits,
+    part: str = TRAINING,
 ) -> ImportPlan:
     folder = staging.new_folder(project.staging)
-    plan = ImportPlan(folder, target_id=class_id)
+    plan = ImportPlan(folder, target_id=class_id, part=part)
     try:
         source = make(folder)
-        present = _present(project)
+        present = content.present(project)
         plan.existing = frozenset(name_key(info.name) for info in project.classes())
         for done, (entry, found) in enumerate(_inspected(source, limits)):
             _place(plan, entry, found, present, done)
             if progress:
                 progress(done + 1, source.total)
+        content.note_leaks(project, plan)
     except BaseException:
         plan.close()
         raise
     return plan
-
-
-def _present(project: Project) -> dict[str, str]:
-    """Content hash -> name of the class it is in, of all living images."""
-    with project.database.read() as connection:
-        rows = connection.execute("SELECT i.sha256, c.name FROM images i JOIN classes c ON c.id = i.class_id WHERE i.deleted_at IS NULL")
-        return {row["sha256"]: row["name"] for row in rows}
 
 
 def _inspected(source: Source, limits: IntakeLimits) -> Iterator[tuple[Candidate | Skipped, Inspected | Refused | None]]:
@@ -184,7 +197,7 @@ def _inspected(source: Source, limits: IntakeLimits) -> Iterator[tuple[Candidate
     return map_decoders(work, source.entries, 1 if source.total <= FEW else WORKERS, limits)
 
 
-def _place(plan: ImportPlan, entry: Candidate | Skipped, found: Inspected | Refused | None, present: dict[str, str], number: int) -> None:
+def _place(plan: ImportPlan, entry: Candidate | Skipped, found: Inspected | Refused | None, present: dict[str, Place], number: int) -> None:
     """Put one inspected file where it belongs in the plan: an image, or left out. `present` learns it."""
     if isinstance(entry, Skipped):
         plan.skipped.append(entry)
@@ -193,13 +206,14 @@ def _place(plan: ImportPlan, entry: Candidate | Skipped, found: Inspected | Refu
         assert found is not None
         plan.skipped.append(Skipped(entry.name, found.reason, found.kind))
         return
-    elsewhere = present.get(found.sha256)
-    if elsewhere is not None:
-        same = name_key(elsewhere) == name_key(entry.class_name)
-        reason = f"the same picture is already in {elsewhere!r}" + ("" if same else f", so it cannot be in {entry.class_name!r} too")
-        plan.skipped.append(Skipped(entry.name, reason, "duplicate"))
+    if plan.part == TEST and plan.target_id is None and name_key(entry.class_name) not in plan.existing:
+        plan.skipped.append(Skipped(entry.name, f"the project has no class {entry.class_name!r}, so it tests nothing", "unlabelled"))
         return
-    present[found.sha256] = entry.class_name
+    here = Place(entry.class_name, plan.part)
+    elsewhere = present.setdefault(found.sha256, here)
+    if elsewhere is not here:
+        plan.skipped.append(Skipped(entry.name, content.reason(elsewhere, here), "duplicate"))
+        return
     thumbnail = plan.folder / f"{number:06d}.webp"
     thumbnail.write_bytes(found.thumbnail)
     plan.images.append(PlannedImage(entry.name, entry.class_name, entry.path, replace(found, thumbnail=b""), thumbnail))

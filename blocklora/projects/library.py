@@ -22,6 +22,11 @@ from blocklora.projects.sources import Skipped
 
 _TRASHED = re.compile(r"(.+)@(\d+)")
 
+# Both tell what there is to learn from, as everywhere in the window.
+_OWN = "class_id IN (SELECT id FROM classes WHERE role = '')"
+_COUNT_IMAGES = f"SELECT COUNT(*) FROM images WHERE deleted_at IS NULL AND part = '' AND {_OWN}"
+_COUNT_CLASSES = "SELECT COUNT(*) FROM classes WHERE deleted_at IS NULL AND role = ''"
+
 
 @dataclass(frozen=True)
 class ProjectInfo:
@@ -205,8 +210,8 @@ def _info(folder: Path) -> ProjectInfo:
         modified = max(path.stat().st_mtime for path in (index, index.with_name(index.name + "-wal")) if path.exists())
         with Database.open(index).read() as connection:
             name = str(connection.execute("SELECT name FROM project").fetchone()[0])
-            n_images = int(connection.execute("SELECT COUNT(*) FROM images WHERE deleted_at IS NULL").fetchone()[0])
-            n_classes = int(connection.execute("SELECT COUNT(*) FROM classes WHERE deleted_at IS NULL").fetchone()[0])
+            n_images = int(connection.execute(_COUNT_IMAGES).fetchone()[0])
+            n_classes = int(connection.execute(_COUNT_CLASSES).fetchone()[0])
     except ProjectError as error:
         return ProjectInfo(folder.name, folder.name, folder, 0, 0, index.stat().st_mtime, str(error))
     except (OSError, ValueError, TypeError):

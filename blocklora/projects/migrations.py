@@ -49,6 +49,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX images_deleted ON images (deleted_at) WHERE deleted_at IS NOT NULL",
         "CREATE INDEX images_any_content ON images (sha256)",
     ),
+    # 3: pictures that are not trained on. Those of nothing that is taught lie in one class that every project has and nobody can delete;
+    # its key is empty, so that no name a person gives can be its own. Test pictures are in a part of their class.
+    (
+        "ALTER TABLE classes ADD COLUMN role TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE images ADD COLUMN part TEXT NOT NULL DEFAULT ''",
+        "INSERT INTO classes (id, name, name_key, position, created, role) VALUES ('c_other', 'Something else', '', -1, 0, 'other')",
+        "DROP INDEX images_page",
+        "CREATE INDEX images_page ON images (class_id, part, seq) WHERE deleted_at IS NULL",
+    ),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -52,3 +52,17 @@ def near_groups(hashes: Sequence[str], max_bits: int = NEAR_BITS) -> list[int]:
             labels[np.isin(labels, found)] = found[0]
     numbers: dict[int, int] = {}
     return [numbers.setdefault(label, len(numbers)) for label in labels.tolist()]
+
+
+def near_pairs(these: Sequence[str], those: Sequence[str], max_bits: int = NEAR_BITS) -> list[tuple[int, int, int]]:
+    """For each of `these` hashes that lies near one of `those`: (its index, the index of the nearest, their distance in bits)."""
+    if not those:
+        return []
+    others = np.array([int(h, 16) for h in those], dtype=np.uint64)
+    found = []
+    for place, text in enumerate(these):
+        bits = np.bitwise_count(others ^ np.uint64(int(text, 16)))
+        nearest = int(bits.argmin())
+        if bits[nearest] <= max_bits:
+            found.append((place, nearest, int(bits[nearest])))
+    return found

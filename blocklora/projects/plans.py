@@ -9,7 +9,12 @@ from pathlib import Path
 
 from blocklora.projects.decoder import Inspected
 from blocklora.projects.names import name_key
+from blocklora.projects.records import TRAINING
 from blocklora.projects.sources import Skipped
+
+NO_CLASS_NAMES = frozenset({"something else", "something_else", "something-else", "else", "none", "none of these", "other", "others"})
+NO_CLASS_NAMES |= {"background", "backgrounds", "negative", "negatives", "unknown", "nothing"}
+"""What people call a folder of pictures of none of their classes. It decides nothing: the preview of an import asks."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total). What it raises stops the work and leaves the project as it was."""
@@ -47,6 +52,10 @@ class ImportPlan:
     notes: list[Note] = field(default_factory=list)
     existing: frozenset[str] = frozenset()
     target_id: str | None = None
+    part: str = TRAINING
+    """Whether the pictures are to learn from, or the person's own to test with."""
+    leaks: list[Note] = field(default_factory=list)
+    """Pictures that look like one of the other part: a test picture like one to learn from, or the other way round."""
 
     @property
     def n_images(self) -> int:
@@ -65,6 +74,11 @@ class ImportPlan:
     def new_classes(self) -> list[str]:
         """Those of `classes` that the project does not have yet."""
         return [name for name, _ in self.classes if name_key(name) not in self.existing]
+
+    @property
+    def like_something_else(self) -> list[str]:
+        """Those of `new_classes` whose names say that they are none: a person may want them as pictures of something else."""
+        return [name for name in self.new_classes if name_key(name) in NO_CLASS_NAMES]
 
     @property
     def warnings(self) -> list[str]:

@@ -13,12 +13,12 @@ from blocklora.files import write_atomic
 from blocklora.projects import classes, images, kept, undo
 from blocklora.projects.blobs import Blobs
 from blocklora.projects.database import FILE_NAME, Database
-from blocklora.projects.dataset import Dataset, Item
+from blocklora.projects.dataset import NO_CLASS, Dataset, Item
 from blocklora.projects.decoder import Refused
 from blocklora.projects.decoding import shared_decoder
 from blocklora.projects.home import default_home
 from blocklora.projects.names import clean_name
-from blocklora.projects.records import ClassInfo, ImageInfo, ImagePage, UndoEntry, UndoResult
+from blocklora.projects.records import OTHER_ROLE, TEST, TRAINING, ClassInfo, ImageInfo, ImagePage, UndoEntry, UndoResult
 
 
 class Project:
@@ -106,9 +106,14 @@ class Project:
     # ---- classes
 
     def classes(self) -> list[ClassInfo]:
-        """All classes in their order, with the number of their images."""
+        """All classes in their order, with the number of their images; what is something else is none of them."""
         with self.database.read() as connection:
             return classes.all_classes(connection)
+
+    def something_else(self) -> ClassInfo:
+        """Where pictures of none of the classes are: its id serves wherever images are added, listed, moved or deleted."""
+        with self.database.read() as connection:
+            return classes.something_else(connection)
 
     def add_class(self, name: str) -> str:
         """A new class at the end; its id. Raises ProjectError for an empty, over-long or taken name."""
@@ -132,10 +137,12 @@ class Project:
 
     # ---- images
 
-    def images(self, class_id: str | None, page: int = 0, page_size: int = 60, newest_first: bool = True) -> ImagePage:
-        """One page (from 0; at most 500 images a page) of a class's images, or of all."""
+    def images(
+        self, class_id: str | None, page: int = 0, page_size: int = 60, newest_first: bool = True, part: str = TRAINING
+    ) -> ImagePage:
+        """One page (from 0; at most 500 images a page) of a class's images, or of all classes; those to learn from, or the `TEST` part."""
         with self.database.read() as connection:
-            return images.page(connection, class_id, page, page_size, newest_first)
+            return images.page(connection, class_id, page, page_size, newest_first, part)
 
     def image(self, image_id: str) -> ImageInfo:
         """One image, also one whose deletion can still be undone. Raises ProjectError where there is none."""
@@ -146,6 +153,11 @@ class Project:
         """Move images to another class; the token for `undo`."""
         with self.database.write() as connection:
             return undo.move_images(connection, image_ids, class_id)
+
+    def move_part(self, image_ids: Sequence[str], part: str) -> str:
+        """Move images to those to test with (`TEST`) or to learn from (`TRAINING`), within their classes; the token for `undo`."""
+        with self.database.write() as connection:
+            return undo.move_part(connection, image_ids, part)
 
     def delete_images(self, image_ids: Sequence[str]) -> str:
         """Take images away; the token for `undo`."""
@@ -207,12 +219,26 @@ class Project:
         return path
 
     def dataset(self) -> Dataset:
-        """A snapshot of all labelled images, as training wants it."""
+        """A snapshot of all labelled images to learn from, as training wants it, and of the pictures of something else."""
         with self.database.read() as connection:
             infos, found = classes.all_classes(connection), images.everything(connection)
+            others = images.everything(connection, role=OTHER_ROLE)
+        return self._snapshot(infos, found, others)
+
+    def test_dataset(self) -> Dataset | None:
+        """A snapshot of the person's own test images, under the same classes; None where there are none."""
+        with self.database.read() as connection:
+            infos, found = classes.all_classes(connection), images.everything(connection, TEST)
+        return self._snapshot(infos, found, []) if found else None
+
+    def _snapshot(self, infos: list[ClassInfo], found: list[ImageInfo], others: list[ImageInfo]) -> Dataset:
         label = {info.id: place for place, info in enumerate(infos)}
-        items = (Item(str(self.blobs.original(i.sha256, i.format)), label[i.class_id], i.sha256, i.phash, i.id) for i in found)
-        return Dataset(tuple(i.name for i in infos), tuple(i.id for i in infos), tuple(items))
+
+        def items(some: list[ImageInfo]) -> tuple[Item, ...]:
+            paths = ((i, str(self.blobs.original(i.sha256, i.format))) for i in some)
+            return tuple(Item(path, label.get(i.class_id, NO_CLASS), i.sha256, i.phash, i.id) for i, path in paths)
+
+        return Dataset(tuple(i.name for i in infos), tuple(i.id for i in infos), items(found), items(others))
 
 
 def _whole(path: Path) -> bool:

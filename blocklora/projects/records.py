@@ -5,15 +5,23 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+OTHER_ID, OTHER_ROLE = "c_other", "other"
+"""The class of pictures of nothing that is taught: every project has it (migration 3), and it is none of `Project.classes()`."""
+
+TRAINING, TEST = "", "test"
+"""The two parts of a class's pictures: those to learn from (some held out), and the person's own to test with, never trained on."""
+
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """A class: `id` never changes, `name` may at any time, `position` from 0, `count` of living images."""
+    """A class: `id` never changes, `name` may at any time, `position` from 0, `count` of living images to learn from, `tests` of those to
+    test with."""
 
     id: str
     name: str
     position: int
     count: int
+    tests: int = 0
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class ImageInfo:
     phash: str
     original_name: str
     added: float
+    part: str = TRAINING
 
 
 @dataclass(frozen=True)

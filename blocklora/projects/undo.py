@@ -12,12 +12,12 @@ from typing import Any
 from blocklora.errors import ProjectError
 from blocklora.projects import classes, images, kept
 from blocklora.projects.names import free_name, name_key
-from blocklora.projects.records import UndoEntry, UndoResult
+from blocklora.projects.records import OTHER_ID, TEST, TRAINING, UndoEntry, UndoResult
 
 
 def delete_class(connection: sqlite3.Connection, class_id: str) -> str:
     """Take a class and its images away; the token that brings them back."""
-    row, now = classes.living(connection, class_id), time.time()
+    row, now = classes.own(connection, class_id), time.time()
     ids = [r["id"] for r in connection.execute("SELECT id FROM images WHERE class_id = ? AND deleted_at IS NULL", (class_id,))]
     images.set_deleted(connection, ids, now)
     connection.execute("UPDATE classes SET deleted_at = ? WHERE id = ?", (now, class_id))
@@ -34,11 +34,30 @@ def delete_images(connection: sqlite3.Connection, image_ids: Sequence[str]) -> s
 
 
 def move_images(connection: sqlite3.Connection, image_ids: Sequence[str], class_id: str) -> str:
-    """Move images to another class; the token that moves them back."""
+    """Move images to another class; the token that moves them back. Test images stay test images, but where the target is no class."""
     target = classes.living(connection, class_id)
-    before = {row["id"]: row["class_id"] for row in _some(connection, image_ids) if row["class_id"] != class_id}
+    rows = [row for row in _some(connection, image_ids) if row["class_id"] != class_id]
+    before = {row["id"]: row["class_id"] for row in rows}
+    tests = [row["id"] for row in rows if row["part"] != TRAINING] if target["role"] else []
     images.set_class(connection, list(before), class_id)
-    return _remember(connection, "move_images", f"Moved {_count(len(before))} to {target['name']!r}.", {"to": class_id, "before": before})
+    images.set_part(connection, tests, TRAINING)
+    payload = {"to": class_id, "before": before, **({"tests": tests} if tests else {})}
+    return _remember(connection, "move_images", f"Moved {_count(len(before))} to {target['name']!r}.", payload)
+
+
+def move_part(connection: sqlite3.Connection, image_ids: Sequence[str], part: str) -> str:
+    """Move images between those to learn from and those to test with, within their classes; the token that moves them back.
+
+    Raises:
+        ProjectError: images of something else are among them, or no image is there any more.
+    """
+    rows = _some(connection, image_ids)
+    if any(classes.living(connection, class_id)["role"] for class_id in {row["class_id"] for row in rows}):
+        raise ProjectError("Pictures of something else are in no class, so they cannot test one.", "Move them to a class first.")
+    before = {row["id"]: row["part"] for row in rows if row["part"] != part}
+    images.set_part(connection, list(before), part)
+    where = "the test pictures" if part == TEST else "the pictures to learn from"
+    return _remember(connection, "move_part", f"Moved {_count(len(before))} to {where}.", {"to": part, "before": before})
 
 
 def keep_images(connection: sqlite3.Connection, image_ids: Sequence[str], kind: str) -> str:
@@ -101,6 +120,8 @@ def _undo_move_images(connection: sqlite3.Connection, payload: dict[str, Any]) -
         )
     for home in set(back.values()):
         images.set_class(connection, [image for image, to in back.items() if to == home], home)
+    images.set_part(connection, [image for image in payload.get("tests", ()) if image in back], TEST)
+    images.set_part(connection, [image for image, home in back.items() if home == OTHER_ID], TRAINING)
     skipped = len(payload["before"]) - len(back)
     return UndoResult(len(back), skipped, f"{_count(len(back))} moved back{_left(skipped)}.")
 
@@ -110,11 +131,24 @@ def _undo_keep_images(connection: sqlite3.Connection, payload: dict[str, Any]) -
     return UndoResult(count, 0, f"{_count(count)} back in the data check.")
 
 
+def _undo_move_part(connection: sqlite3.Connection, payload: dict[str, Any]) -> UndoResult:
+    rows = images.selected(connection, list(payload["before"]))
+    roles = {row["id"]: row["role"] for row in connection.execute("SELECT id, role FROM classes")}
+    back = [row["id"] for row in rows if row["part"] == payload["to"] and not roles[row["class_id"]]]
+    if payload["before"] and not back:
+        raise ProjectError("None of these images can be moved back: they are gone, or were moved again.", "Nothing was changed.")
+    for part in (TRAINING, TEST):
+        images.set_part(connection, [image for image in back if payload["before"][image] == part], part)
+    skipped = len(payload["before"]) - len(back)
+    return UndoResult(len(back), skipped, f"{_count(len(back))} moved back{_left(skipped)}.")
+
+
 _UNDO = {
     "delete_class": _undo_delete_class,
     "delete_images": _undo_delete_images,
     "move_images": _undo_move_images,
     "keep_images": _undo_keep_images,
+    "move_part": _undo_move_part,
 }
 
 

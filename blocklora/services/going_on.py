@@ -90,4 +90,7 @@ class GoingOn:
         rows = self.result["held_out"]["images"]
         answers = {sha[row["image_id"]]: self.dataset.class_ids[row["predicted"]] for row in rows if row.get("image_id") in sha}
         shutil.copyfile(self.run.measured_path, run.start_path)
-        write_json(run.start_info_path, {"run": self.run.name, "choice": self.result["choice"], "answers": answers})
+        seen = {item.sha256 for item in self.dataset.items} - self.held_out | set(
+            (read_json(self.run.start_info_path) or {}).get("seen", ())
+        )
+        write_json(run.start_info_path, {"run": self.run.name, "choice": self.result["choice"], "answers": answers, "seen": sorted(seen)})

@@ -14,11 +14,15 @@ from blocklora.errors import ImageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from blocklora.services.heat import HeatMap
+
 T = TypeVar("T")
 
 
 class Prediction(Protocol):
-    """One picture's answer. `top` is (label, probability), best first; times in milliseconds."""
+    """One picture's answer. `top` is (label, probability), best first; times in milliseconds. `known` is False where the model's rule says
+    that the picture is of none of its classes, None where it has no rule.
+    """
 
     @property
     def label(self) -> str: ...
@@ -28,6 +32,8 @@ class Prediction(Protocol):
     def top(self) -> Sequence[tuple[str, float]]: ...
     @property
     def milliseconds(self) -> float: ...
+    @property
+    def known(self) -> bool | None: ...
 
 
 class Predictor(Protocol):
@@ -40,6 +46,7 @@ class Predictor(Protocol):
     @property
     def metadata(self) -> dict[str, Any]: ...
     def predict(self, images: Sequence[np.ndarray], top: int = 5) -> Sequence[Prediction]: ...
+    def explain(self, image: np.ndarray, labels: Sequence[str] = ()) -> HeatMap: ...
     def predict_files(self, paths: Iterable[Path], top: int = 5) -> Iterator[tuple[Path, Prediction | ImageError]]: ...
     def predict_each(self, items: Iterable[tuple[T, np.ndarray | None]], top: int = 5) -> Iterator[tuple[T, Prediction | None]]: ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from blocklora.projects.dataset import Dataset
 from blocklora.projects.splits import Split, split
 from blocklora.services.going_on import GoingOn
 from blocklora.services.results import headline
+from blocklora.services.run_notes import read_note
 from blocklora.services.status import Folder, RunStatus
 
 TRAINER = "blocklora.training.worker"
@@ -44,7 +45,10 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A line of the run list. `top1` is the share right on held-out images, None before it is known."""
+    """A line of the run list. `top1` is the share right on held-out images, None before it is known, `interval` its 95 % interval.
+
+    `data` is the hash of images and labels; `size` that of the ONNX file in bytes, 0 while there is none.
+    """
 
     id: str
     path: Path
@@ -58,6 +62,10 @@ class RunSummary:
     n: int
     seconds: float
     current: bool
+    interval: tuple[float, float] | None = None
+    data: str = ""
+    size: int = 0
+    note: str = ""
 
 
 def reasons_not_ready(names: Sequence[str], counts: Sequence[int]) -> list[str]:
@@ -218,4 +226,13 @@ class Runs:
             n=section.get("n", 0),
             seconds=result.get("seconds", status.seconds),
             current=path.name == current,
+            interval=_interval(section),
+            data=spec.data_hash,
+            size=run.onnx_path.stat().st_size if run.onnx_path.is_file() else 0,
+            note=read_note(run),
         )
+
+
+def _interval(section: Mapping[str, Any]) -> tuple[float, float] | None:
+    found = section.get("interval")
+    return (float(found[0]), float(found[1])) if section.get("n") and isinstance(found, list) and len(found) == 2 else None

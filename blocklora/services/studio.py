@@ -26,6 +26,7 @@ from blocklora.services.going_on import Changes, GoingOn
 from blocklora.services.opened import OpenedFile, OpenedFiles
 from blocklora.services.predicting import Predictor, PredictorFactory, Predictors
 from blocklora.services.previews import Head, Preview, Previews
+from blocklora.services.rejecting import RULE
 from blocklora.services.runs import (
     RunRequest,
     Runs,
@@ -196,7 +197,8 @@ class Studio:
         dataset = project.dataset()
         check_dataset(dataset)
         parts = split_of(dataset, config)
-        request = RunRequest(backbone, config, adapter or AdapterConfig(), (self._exporter,), project.id, project.name)
+        tests = project.test_dataset()
+        request = RunRequest(backbone, config, adapter or AdapterConfig(), (self._exporter,), project.id, project.name, tests)
         return self._start(project, dataset, parts, request)
 
     def _start(self, project: Project, dataset: Dataset, parts: Split, request: RunRequest) -> RunFolder:
@@ -223,7 +225,8 @@ class Studio:
         check_dataset(dataset)
         config = replace(spec.training, steps=max(1, round(spec.training.steps * AGAIN)))
         parts = start.split(dataset, config.held_out, config.seed)
-        request = RunRequest(spec.backbone, config, spec.adapter, (self._exporter,), project.id, project.name, start=start)
+        tests = project.test_dataset()
+        request = RunRequest(spec.backbone, config, spec.adapter, (self._exporter,), project.id, project.name, tests, start)
         return self._start(project, dataset, parts, request)
 
     def status(self, run: Path) -> RunStatus:
@@ -352,7 +355,7 @@ class Studio:
         Raises:
             JobError: there is no such form, no published file, or a worker is at work on the run.
         """
-        if form not in (*FORMS, LABELS):
+        if form not in (*FORMS, LABELS, RULE):
             raise JobError(f"there is no form {form!r}.", f"Choose one of: {', '.join(FORMS)}.")
         if not run.onnx_path.exists():
             raise JobError("this run has no exported file yet.", "Export it first.")

@@ -22,6 +22,7 @@ from blocklora.jobs.events import Estimating, Event, Note, Step
 from blocklora.projects.folds import folds, how_many
 from blocklora.training.control import Control
 from blocklora.training.evaluate import Measured, final_class_weights, section_of, verdict_of_all
+from blocklora.training.familiarity import familiarity_of
 from blocklora.training.learning_curve import head_logits, learning_curve, with_twice
 from blocklora.training.loop import train
 from blocklora.training.metrics import calibration, fit_temperature, report, softmax
@@ -77,6 +78,8 @@ def every_image(
     dataset, steps, held = setup.data.dataset, state.progress.best_step, bool(setup.data.held_out)
     began = time.monotonic()
     logits = dict(zip(setup.data.held_out, measured.logits, strict=True))
+    rows = zip(setup.data.held_out, measured.result["held_out"]["images"], strict=True)
+    familiar = {i: row["familiar"] for i, row in rows if "familiar" in row}
     rest = parts.indices[held:]
     for number, part in enumerate(rest):
         train_on = [i for i in everything.indices if i not in set(part)]
@@ -98,14 +101,17 @@ def every_image(
             return None
         with control.unheard():
             images = setup.data.eval_set(part, setup.backbone.preprocess)
-            found = fold.logits(embed_all(fold.backbone, images, fold.compute), final_class_weights(fold)).numpy()
+            features, familiarity = embed_all(fold.backbone, images, fold.compute), familiarity_of(fold)
+            found = fold.logits(features, final_class_weights(fold)).numpy()
         fold.close()
         logits.update(zip(part, found, strict=True))
+        familiar.update(zip(part, () if familiarity is None else familiarity.scores(features), strict=False))
     order = sorted(logits)
     pooled, labels = np.stack([logits[i] for i in order]), np.array([dataset.items[i].label for i in order])
     temperature = fit_temperature(pooled, labels)
     place = {index: i for i, index in enumerate(order)}
-    section = section_of(setup, labels, pooled, temperature, [dataset.items[i] for i in order])
+    scores = np.array([familiar[i] for i in order]) if len(familiar) == len(order) else None
+    section = section_of(setup, labels, pooled, temperature, [dataset.items[i] for i in order], scores)
     section |= {"folds": len(parts.indices), "seconds": round(time.monotonic() - began, 1)}
     split = [np.array([place[i] for i in part]) for part in parts.indices]
     result = {

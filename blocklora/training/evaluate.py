@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from blocklora.training.familiarity import Familiarity, familiarity_of
+from blocklora.training.leaks import counted_tests
+from blocklora.training.leaks import rows as leak_rows
 from blocklora.training.metrics import fit_temperature, report, softmax
 from blocklora.training.setup import Before, Setup, embed_all
 
@@ -16,13 +19,15 @@ from blocklora.training.setup import Before, Setup, embed_all
 class Measured:
     """The final class weights (C, D), the fitted temperature, the result as JSON values, and the logits (N, C) of the held-out images.
 
-    `kept` is the version that the held-out figure belongs to: all trained tensors, and "class_weights".
+    `familiarity` belongs to the version that is published. `kept` is the version that the held-out figure belongs to: all trained tensors,
+    and "class_weights".
     """
 
     class_weights: torch.Tensor
     temperature: float
     result: dict[str, Any]
     logits: np.ndarray
+    familiarity: Familiarity | None = None
     kept: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
@@ -33,11 +38,15 @@ def final_class_weights(setup: Setup) -> torch.Tensor:
         return setup.class_weights(None if text is None else text.float()).float().cpu().clone()
 
 
-def section_of(setup: Setup, labels: np.ndarray, logits: np.ndarray, temperature: float, items: list[Any]) -> dict[str, Any]:
-    """A report on one set of images, each with its file, from their labels (N,) and logits (N, C)."""
+def section_of(
+    setup: Setup, labels: np.ndarray, logits: np.ndarray, temperature: float, items: list[Any], familiar: np.ndarray | None = None
+) -> dict[str, Any]:
+    """A report on one set of images, each with its file, from their labels (N,) and logits (N, C), and how familiar they look (N,)."""
     section = report(softmax(logits / temperature), labels, setup.data.dataset.class_names)
     for row, item in zip(section["images"], items, strict=True):
         row["path"], row["image_id"] = item.path, item.image_id
+    for row, score in zip(section["images"], () if familiar is None else familiar, strict=familiar is not None):
+        row["familiar"] = float(score)
     return section
 
 
@@ -84,10 +93,12 @@ def measure(setup: Setup) -> Measured:
 def measure_held_out(setup: Setup) -> Measured:
     """Measure the version that is kept on the held-out images."""
     weights = final_class_weights(setup)
-    held_logits = setup.logits(embed_all(setup.backbone, setup.held_out, setup.compute), weights).numpy()
+    features, familiarity = embed_all(setup.backbone, setup.held_out, setup.compute), familiarity_of(setup)
+    held_logits = setup.logits(features, weights).numpy()
     temperature = fit_temperature(held_logits, setup.held_out.labels.numpy())
     dataset, chance = setup.data.dataset, 1 / len(setup.data.dataset.class_names)
-    held = section_of(setup, setup.held_out.labels.numpy(), held_logits, temperature, [dataset.items[i] for i in setup.data.held_out])
+    items, scores = [dataset.items[i] for i in setup.data.held_out], None if familiarity is None else familiarity.scores(features)
+    held = section_of(setup, setup.held_out.labels.numpy(), held_logits, temperature, items, scores)
     result: dict[str, Any] = {
         "held_out": held,
         "zero_shot": {**_before(setup.before, chance), "offered": setup.choice.names_known},
@@ -104,7 +115,7 @@ def measure_held_out(setup: Setup) -> Measured:
         "logit_scale": setup.backbone.logit_scale,
         "verdict": verdict(held, setup.before, setup.choice.names_known),
     }
-    return Measured(weights, temperature, result, held_logits)
+    return Measured(weights, temperature, result, held_logits, familiarity)
 
 
 def with_test(measured: Measured, setup: Setup) -> Measured:
@@ -113,7 +124,12 @@ def with_test(measured: Measured, setup: Setup) -> Measured:
     """
     if setup.test is None or setup.data.test is None or setup.before_test is None:
         return measured
-    logits = setup.logits(embed_all(setup.backbone, setup.test, setup.compute), measured.class_weights).numpy()
-    section = section_of(setup, setup.test.labels.numpy(), logits, measured.temperature, list(setup.data.test.items))
+    counted = counted_tests(len(setup.test), setup.leaks)
+    features = embed_all(setup.backbone, setup.test, setup.compute)[counted]
+    logits = setup.logits(features, measured.class_weights).numpy()
+    scores = None if measured.familiarity is None else measured.familiarity.scores(features)
+    items = [setup.data.test.items[i] for i in counted]
+    section = section_of(setup, setup.test.labels[counted].numpy(), logits, measured.temperature, items, scores)
+    section["leaks"] = leak_rows(setup.leaks, setup.data.test, setup.data.dataset)
     words = verdict(section, setup.before_test, setup.choice.names_known)
     return replace(measured, result={**measured.result, "test": section, "verdict": words})

@@ -33,6 +33,8 @@ class Start:
     tensors: dict[str, torch.Tensor]
     meta: AdapterMeta
     answers: dict[str, str]
+    seen: frozenset[str] = frozenset()
+    """Contents that the other run, and those before it, learned from."""
 
     @classmethod
     def read(cls, folder: Path) -> Start | None:
@@ -49,7 +51,7 @@ class Start:
         try:
             choice = Choice(**{field.name: values["choice"][field.name] for field in fields(Choice)})
             answers = {str(key): str(value) for key, value in dict(values["answers"]).items()}
-            return cls(str(values["run"]), choice, tensors, meta, answers)
+            return cls(str(values["run"]), choice, tensors, meta, answers, frozenset(map(str, values.get("seen", ()))))
         except (KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"what this run should begin with is damaged ({error}).", "Start a new run.") from error
 

@@ -5,12 +5,14 @@ A training step then touches no file and no decoder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 
+from blocklora.clip.pixels import to_model_input
+from blocklora.preprocess import Preprocess
 from blocklora.training.augment import crop_resize_flip, draw_crops
 
 EDGE = 2  # the border repeated this far, so that the filter never mixes in the black of the padding
@@ -66,6 +68,11 @@ class ImageCache:
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def inputs(self, preprocess: Preprocess) -> Iterator[torch.Tensor]:
+        """The pictures as they are, as model inputs (1, 3, S, S), in the order in which they came."""
+        for image in self._images:
+            yield to_model_input(image[None], preprocess)
 
     @property
     def n_bytes(self) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from blocklora.intervals import wilson as wilson
+
 TOP = 3
 
 
@@ -45,16 +47,6 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, prior: float = 4.0) 
         else:
             low = left
     return math.exp((low + high) / 2)
-
-
-def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share, 0..1 (Wilson 1927)."""
-    if n == 0:
-        return 0.0, 1.0
-    share = correct / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:

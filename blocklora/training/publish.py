@@ -39,6 +39,7 @@ def publish_adapter(run: RunFolder, setup: Setup, measured: Measured) -> tuple[i
         versions={"blocklora": __version__, "torch": version("torch"), "open_clip_torch": version("open_clip_torch")},
     )
     tensors = {**{k: v.detach().cpu() for k, v in setup.adapters.state_dict().items()}, "class_weights": measured.class_weights}
+    tensors |= {} if measured.familiarity is None else measured.familiarity.tensors()
     save_adapter(run.adapter_path, tensors, meta)
     save_adapter(run.measured_path, measured.kept, meta)
     return run.adapter_path.stat().st_size, sum(parameter.numel() for parameter in setup.trainable().values())

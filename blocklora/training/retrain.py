@@ -18,7 +18,9 @@ from blocklora.jobs.events import Evaluating, Event, Note, Step
 from blocklora.training.control import Control
 from blocklora.training.estimate import judge
 from blocklora.training.evaluate import Measured, final_class_weights, measure_held_out, with_test
+from blocklora.training.familiarity import Familiarity, familiarity_of
 from blocklora.training.loop import train
+from blocklora.training.others import with_others
 from blocklora.training.setup import Setup
 from blocklora.training.state import State, start_state
 from blocklora.training.subset import Everything, on_images
@@ -47,7 +49,7 @@ def finish(
         measured = yield from _further(setup, state, measured, control, folder)
     setup.close()
     with control.unheard():
-        return with_test(measured, setup)
+        return with_others(with_test(measured, setup), setup)
 
 
 def _further(setup: Setup, state: State, measured: Measured, control: Control, folder: Path | None) -> Generator[Event, None, Measured]:
@@ -55,11 +57,11 @@ def _further(setup: Setup, state: State, measured: Measured, control: Control, f
     with control.unheard():
         everything = Everything.of(setup)
     measured, ended = yield from judge(setup, state, measured, everything, control, folder)
-    weights = None
+    published = None
     if setup.spec.training.retrain == "yes" and len(setup.held_out) and not ended:
-        weights = yield from _anew(setup, state, everything, control, folder)
-    if weights is not None:
-        return _since_trained_on(measured, weights)
+        published = yield from _anew(setup, state, everything, control, folder)
+    if published is not None:
+        return _since_trained_on(measured, *published)
     with torch.no_grad():
         for name, parameter in state.named.items():
             parameter.copy_(measured.kept[name])
@@ -68,8 +70,8 @@ def _further(setup: Setup, state: State, measured: Measured, control: Control, f
 
 def _anew(
     setup: Setup, state: State, everything: Everything, control: Control, folder: Path | None
-) -> Generator[Event, None, torch.Tensor | None]:
-    """Class weights (C, D) of the second training; None where a person stopped it."""
+) -> Generator[Event, None, tuple[torch.Tensor, Familiarity | None] | None]:
+    """Class weights (C, D) of the second training, and how familiar pictures look to it; None where a person stopped it."""
     steps, done = state.progress.best_step, state.progress.step
     larger = on_images(setup, everything, everything.indices, (), steps, folder)
     yield Note(
@@ -87,14 +89,15 @@ def _anew(
             yield dataclasses.replace(event, step=done + event.step, steps=done + steps)
     larger.close()
     if not stopped:
-        return final_class_weights(larger)
+        with control.unheard():
+            return final_class_weights(larger), familiarity_of(larger)
     yield Note("Stopped, as asked: the version that was measured is the one that is kept.")
     return None
 
 
-def _since_trained_on(measured: Measured, weights: torch.Tensor) -> Measured:
+def _since_trained_on(measured: Measured, weights: torch.Tensor, familiarity: Familiarity | None) -> Measured:
     """`measured` for a version that has learned from the held-out images too, and that says so."""
     held = {**measured.result["held_out"], "since_trained_on": True}
     ending = "learned from all of them." if "cross_validated" in measured.result else "was then trained anew on all images, these included."
     result = {**measured.result, "held_out": held, "verdict": f"{measured.result['verdict']} The file {ending}"}
-    return dataclasses.replace(measured, class_weights=weights, result=result)
+    return dataclasses.replace(measured, class_weights=weights, familiarity=familiarity, result=result)

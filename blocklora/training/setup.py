@@ -25,12 +25,14 @@ from blocklora.files import read_json
 from blocklora.jobs.events import Caching, Downloading, Event, Note
 from blocklora.jobs.spec import RunSpec
 from blocklora.lora.attach import Adapters, attach
-from blocklora.projects.dataset import Dataset
+from blocklora.projects.dataset import Dataset, Item
 from blocklora.training.class_weights import Choice, ClassWeights, Features, choose
 from blocklora.training.control import Control
 from blocklora.training.device import Compute
 from blocklora.training.going_on import Start
 from blocklora.training.image_cache import ImageCache
+from blocklora.training.leaks import Leak, Looks, counted_tests, find_leaks
+from blocklora.training.leaks import words as leak_words
 from blocklora.training.pictures import CHUNK, EvalSet, decoded
 from blocklora.training.views import Views
 
@@ -55,15 +57,24 @@ class Data:
             raise TrainingError("the run has no dataset.json.", "Start a new run.")
         test = values.get("test")
         dataset = Dataset.from_dict(values["dataset"])
-        if not all(Path(item.path).exists() for item in dataset.items):
+        if not all(Path(item.path).exists() for item in (*dataset.items, *dataset.others)):
             dataset = dataset.located(path.parents[2])  # <project>/runs/<run>/dataset.json: the project was moved or copied
-        return cls(
-            dataset,
-            tuple(values["train"]),
-            tuple(values["held_out"]),
-            None if test is None else Dataset.from_dict(test),
-            values.get("divided", 0),
-        )
+        tests = None if test is None else Dataset.from_dict(test)
+        if tests is not None and not all(Path(item.path).exists() for item in tests.items):
+            tests = tests.located(path.parents[2])
+        return cls(dataset, tuple(values["train"]), tuple(values["held_out"]), tests, values.get("divided", 0))
+
+    @property
+    def others(self) -> tuple[Item, ...]:
+        """Pictures of none of the classes."""
+        return self.dataset.others
+
+    def others_set(self, preprocess: Any) -> EvalSet | None:
+        """The pictures of none of the classes; None where there are none."""
+        if not self.others:
+            return None
+        labels = torch.tensor([item.label for item in self.others], dtype=torch.long)
+        return EvalSet([Path(item.path) for item in self.others], labels, preprocess)
 
     def eval_set(self, indices: tuple[int, ...], preprocess: Any) -> EvalSet:
         items = [self.dataset.items[i] for i in indices]
@@ -103,6 +114,10 @@ class Setup:
     labels: torch.Tensor
     held_out: EvalSet
     test: EvalSet | None
+    others: EvalSet | None
+    """Pictures of none of the classes: only looked at in the end."""
+    leaks: list[Leak]
+    """Test pictures that look like pictures the run learns from."""
     choice: Choice
     class_weights: ClassWeights
     adapters: Adapters
@@ -263,8 +278,10 @@ def prepare(
     held_out = data.eval_set(data.held_out, backbone.preprocess)
     yield from _fill(held_out)
     test = data.test_set(backbone.preprocess)
-    if test is not None:
-        yield from _fill(test)
+    others = data.others_set(backbone.preprocess)
+    for images in (test, others):
+        if images is not None:
+            yield from _fill(images)
     prompts = tokenise(list(names), list(spec.training.templates), backbone).to(compute.device)
     if data.divided:
         what = "A set" if data.divided == 1 else f"{data.divided} sets"
@@ -283,7 +300,16 @@ def prepare(
     # inference_mode tensors cannot take part in autograd: the buffers are made of fresh copies.
     weights = ClassWeights(choice, features, text.clone()).to(compute.device)
     before = _before(held.values, held.labels, weights, backbone.logit_scale)
-    before_test = None if test is None else _before(embed_all(backbone, test, compute), test.labels, weights, backbone.logit_scale)
+    leaks, before_test = [], None
+    if test is not None and data.test is not None:
+        learned_before = start.seen if start is not None else frozenset()
+        tested = embed_all(backbone, test, compute)
+        seen = Looks.of(features.values, cache.inputs(backbone.preprocess)) + Looks.of(held.values, held_out.chunks())
+        leaks = find_leaks(data.test, data.dataset, (*data.train, *data.held_out), seen, Looks.of(tested, test.chunks()), learned_before)
+        if leaks:
+            yield Note(leak_words(leaks, data.test))
+        counted = counted_tests(len(test), leaks)
+        before_test = _before(tested[counted], test.labels[counted], weights, backbone.logit_scale)
     adapter = spec.adapter
     text_adapted = "text" in adapter.towers and weights.uses_text
     if not text_adapted:
@@ -309,6 +335,8 @@ def prepare(
         labels=features.labels.clone(),
         held_out=held_out,
         test=test,
+        others=others,
+        leaks=leaks,
         choice=choice,
         class_weights=weights,
         adapters=adapters,

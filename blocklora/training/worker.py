@@ -81,6 +81,7 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
     from blocklora.training.control import Control
     from blocklora.training.device import choose
+    from blocklora.training.environment import write_environment
     from blocklora.training.going_on import Start
     from blocklora.training.loop import train
     from blocklora.training.retrain import finish
@@ -90,6 +91,7 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     began = time.time()
     torch.manual_seed(spec.training.seed)
     compute = choose(spec.device, spec.training.precision, lambda message: say(Note(message)))
+    write_environment(run, compute)
     snapshot = load_checkpoint(run.checkpoint_path)
     watcher.trained = snapshot is not None
     say(Started(0 if snapshot is None else snapshot.progress.step))

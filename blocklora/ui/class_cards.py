@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blocklora.services.runs import MIN_IMAGES
-from blocklora.ui import html
+from blocklora.ui import apart, html
 from blocklora.ui.routes import thumb_url
 
 if TYPE_CHECKING:
@@ -41,11 +41,12 @@ def draw(project: Project, cards: Cards) -> str:
     body = "".join(_card(project, info) for info in shown)
     view = Cards(page, cards.find).to_view()
     return (
-        f'<div class="images" data-view="{html.escape(_json(view))}" data-classes="{html.escape(_json(names(classes)))}">'
+        f'<div class="images" data-view="{html.escape(_json(view))}" data-classes="{html.escape(_json(names(classes)))}"'
+        f"{html.attrs(data_else=apart.choice(project))}>"
         f"{_toolbar(classes, cards.find)}"
         f'<div class="cards">{body}{_new_card() if not key else ""}</div>'
         f"{'' if fitting else _nothing_fits(cards.find)}"
-        f"{html.pager(page, pages, 'cards')}</div>"
+        f"{html.pager(page, pages, 'cards')}{'' if key else apart.draw(project, classes)}</div>"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blocklora.services.exported import BUNDLE, CHECKPOINT, DATASET, LABELS, LORA, VARIANTS, Form, Precision
+from blocklora.services.rejecting import RULE
 from blocklora.services.status import Making
 from blocklora.ui import html
 from blocklora.ui.train_view import progress
@@ -17,6 +18,7 @@ TITLES = {
     LORA: "Ordinary LoRA adapter",
     DATASET: "Labelled pictures",
     LABELS: "New class names",
+    RULE: "When to say “none of these”",
 }
 HINTS = {
     CHECKPOINT: "The weights with the adapters merged in, for open_clip and for training on.",

@@ -16,9 +16,9 @@ from PIL import Image, ImageOps
 
 session = ort.InferenceSession("model.onnx")
 about = session.get_modelmeta().custom_metadata_map
-photo = ImageOps.exif_transpose(Image.open("photo.jpg"))
-image = np.asarray(photo.convert("RGB"))[None]
-probabilities, embedding = session.run(None, {"images": image})
+image = np.asarray(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB"))[None]
+probabilities, embedding, *known = session.run(None, {"images": image})
+if known and not known[0][0]: print("none of these; nearest:")
 print(json.loads(about["labels"])[probabilities[0].argmax()], probabilities.max())
 """
 ORIGIN = "http://127.0.0.1:7860"  # the page puts its own address in its place

@@ -35,12 +35,13 @@ class ImagesTab:
         self.steps: dict[str, Callable[[Project, Act], Drawn]] = {
             "cards": lambda project, act: (class_cards.draw(project, Cards(act.number("page"), "")), ""),
             "find": lambda project, act: (class_cards.draw(project, Cards(0, act.text("value"))), ""),
-            "gallery": lambda project, act: (gallery.draw(project, Gallery(act.text("class"), act.number("page"))), ""),
+            "gallery": lambda project, act: (gallery.draw(project, Gallery(act.text("class"), act.number("page"), act.text("part"))), ""),
             "add-class": self._add_class,
             "rename": self._rename,
             "place": self._place,
             "delete-class": self._delete_class,
             "move": self._move,
+            "part": self._part,
             "delete": self._delete,
             "undo": self._undo,
             "accept": self._accept,
@@ -57,7 +58,7 @@ class ImagesTab:
         """The view that the person is in, drawn again; the cards where it is gone (its class was deleted)."""
         view = act.inner("view")
         if view.text("at") == "gallery":
-            drawn = gallery.draw(project, Gallery(view.text("class"), view.number("page")))
+            drawn = gallery.draw(project, Gallery(view.text("class"), view.number("page"), view.text("part")))
             if drawn:
                 return drawn
         return class_cards.draw(project, Cards(view.number("page"), view.text("find")))
@@ -104,6 +105,10 @@ class ImagesTab:
         target = act.text("to") or project.add_class(act.text("create"))
         return self._after(project, act, project.move_images(act.texts("ids"), target))
 
+    def _part(self, project: Project, act: Act) -> Drawn:
+        """Pictures to those to test with, or back to those to learn from."""
+        return self._after(project, act, project.move_part(act.texts("ids"), imports.part_of(act)))
+
     def _delete(self, project: Project, act: Act) -> Drawn:
         return self._after(project, act, project.delete_images(act.texts("ids")))
 
@@ -134,15 +139,17 @@ class ImagesTab:
                 pending = Pending(project.id, stop.value, uploads)
                 break
             yield {self.stage: waiting("Looking at the pictures", done, total)}
-        worth_a_look = any(skipped.kind != "hidden" for skipped in pending.plan.skipped) or not pending.plan.n_images
-        if act.name == "add-files" and not worth_a_look and pending.plan.n_images <= DIRECT:
+        plan = pending.plan
+        worth_a_look = any(skipped.kind != "hidden" for skipped in plan.skipped) or not plan.n_images or bool(plan.leaks)
+        if act.name == "add-files" and not worth_a_look and plan.n_images <= DIRECT:
             yield self._out(project, *self._take_in(project, act, pending))
         else:
             yield {self.stage: imports.draw(self.plans.keep(pending), pending)}
 
     def _take_in(self, project: Project, act: Act, pending: Pending) -> Drawn:
         try:
-            result = intake.accept(project, pending.plan)
+            as_others = pending.plan.like_something_else if act.text("others") else ()
+            result = intake.accept(project, pending.plan, as_others=as_others)
         finally:
             pending.close()
         return self.redraw(project, act), notice(imports.words(result, len(pending.plan.skipped)), tone="accent")

@@ -16,6 +16,7 @@ from blocklora.projects import intake
 from blocklora.projects.archives import MemberError, open_archive, refuse_member, unpack
 from blocklora.projects.limits import DEFAULT_LIMITS
 from blocklora.projects.names import shown
+from blocklora.projects.records import TEST, TRAINING
 from blocklora.projects.sources import Skipped
 from blocklora.ui import html
 from blocklora.ui.uploads import forget, scratch_folder, uploaded_file, uploaded_files
@@ -83,12 +84,13 @@ def planner(project: Project, act: Act, local_mode: bool) -> tuple[Callable[[Pro
     Raises:
         ImportRefused: an upload is gone.
     """
+    part = part_of(act)
     if act.name == "import-folder":
         folder = act.text("folder")
-        return lambda progress: intake.plan_folder(project, folder, local_mode=local_mode, progress=progress), []
+        return lambda progress: intake.plan_folder(project, folder, local_mode=local_mode, part=part, progress=progress), []
     if act.name == "import-zip":
         archive = uploaded_file(act.text("file"))
-        return lambda progress: intake.plan_zip(project, archive, progress=progress), [archive]
+        return lambda progress: intake.plan_zip(project, archive, part=part, progress=progress), [archive]
     if act.name == "import-csv":
         return _table(project, act, local_mode)
     if act.name == "import-tree":
@@ -96,21 +98,26 @@ def planner(project: Project, act: Act, local_mode: bool) -> tuple[Callable[[Pro
     files = uploaded_files(act.texts("files"))
     class_id, class_name = act.text("id") or None, act.text("name") or None
     target = {"class_id": class_id} if class_id else {"class_name": class_name}
-    return lambda progress: intake.plan_files(project, files, progress=progress, **target), files
+    return lambda progress: intake.plan_files(project, files, part=part, progress=progress, **target), files
+
+
+def part_of(act: Act) -> str:
+    """Whether what an act is about is to test with, or to learn from."""
+    return TEST if act.text("part") == TEST else TRAINING
 
 
 def _table(project: Project, act: Act, local_mode: bool) -> tuple[Callable[[Progress], ImportPlan], list[Path]]:
     """A table of (path, label) whose pictures lie in a folder of this machine, or came with it in a zip."""
-    table = uploaded_file(act.text("file"))
+    table, part = uploaded_file(act.text("file")), part_of(act)
     if act.text("folder"):
         folder = act.text("folder")
-        return lambda progress: intake.plan_csv(project, table, folder, local_mode=local_mode, progress=progress), [table]
+        return lambda progress: intake.plan_csv(project, table, folder, local_mode=local_mode, part=part, progress=progress), [table]
     archive = uploaded_file(act.text("archive"))
     base = scratch_folder("table-")
 
     def plan(progress: Progress) -> ImportPlan:
         left_out = _unpack_as_named(archive, base)
-        made = intake.plan_csv(project, table, base, local_mode=True, allowed_roots=[base], progress=progress)
+        made = intake.plan_csv(project, table, base, local_mode=True, allowed_roots=[base], part=part, progress=progress)
         made.skipped.extend(left_out)
         return made
 
@@ -154,7 +161,7 @@ def _tree(project: Project, act: Act) -> tuple[Callable[[Progress], ImportPlan],
         path.replace(target if not target.exists() else home / f"{number}-{path.name}")
 
     def plan(progress: Progress) -> ImportPlan:
-        return intake.plan_folder(project, base, local_mode=True, allowed_roots=[base], progress=progress)
+        return intake.plan_folder(project, base, local_mode=True, allowed_roots=[base], part=part_of(act), progress=progress)
 
     return plan, [base]
 
@@ -165,16 +172,21 @@ def draw(token: str, pending: Pending) -> str:
     new = {name.casefold() for name in plan.new_classes}
     mark = html.badge("new", "accent")
     rows = [(html.escape(name) + (mark if name.casefold() in new else ""), f"{count:,}") for name, count in plan.classes]
-    head = f"{html.plural(plan.n_images, 'picture')} in {html.plural(len(plan.classes), 'class', 'classes')}"
+    what = "test picture" if plan.part == TEST else "picture"
+    head = f"{html.plural(plan.n_images, what)} in {html.plural(len(plan.classes), 'class', 'classes')}"
     table = html.table(("Class", "Pictures"), rows, numbers=(1,))
-    accept = html.button(f"Add {html.plural(plan.n_images, 'picture')}", "accept", kind="primary", data_token=token)
+    accept = html.button(f"Add {html.plural(plan.n_images, what)}", "accept", kind="primary", data_token=token)
+    other = plan.like_something_else
+    if other and plan.n_images:
+        quoted = " and ".join(f"“{name}”" for name in other)
+        accept += html.button(f"Add, with {quoted} as Something else", "accept", data_token=token, data_others="yes")
     discard = html.button("Discard" if plan.n_images else "Back", "discard", data_token=token)
     nothing = html.note("None of these files can be added.", "The list below says why.", "warn")
     body = table if plan.n_images else nothing
     return (
         f'<div class="images preview" data-view="{html.escape(_view(token))}"><div class="toolbar"><h2>Look before you add</h2>'
         f'<span class="count">{head}</span></div><p class="hint">Nothing has been added yet.</p>'
-        f"{html.card(body)}{_left_out(plan)}{_notes(plan)}"
+        f"{_leaks(plan)}{html.card(body)}{_left_out(plan)}{_notes(plan)}"
         f'<div class="decide">{accept if plan.n_images else ""}{discard}</div></div>'
     )
 
@@ -194,6 +206,18 @@ def _left_out(plan: ImportPlan) -> str:
     return html.card(
         f'<div class="kinds">{kinds}</div>', table, more, title=f"{html.plural(len(plan.skipped), 'file')} left out", kind="left-out"
     )
+
+
+def _leaks(plan: ImportPlan) -> str:
+    """Pictures that look like one of the other part: a test with them would test memory."""
+    if not plan.leaks:
+        return ""
+    one, n = len(plan.leaks) == 1, len(plan.leaks)
+    mine, theirs = ("test picture", "pictures to learn from") if plan.part == TEST else ("picture", "test pictures")
+    title = f"{html.plural(n, mine)} {'looks' if one else 'look'} like {theirs}"
+    hint = "They would test memory. Added all the same, Results tells the figure without such test pictures."
+    rows = [(html.escape(leak.name), html.escape(leak.note)) for leak in plan.leaks[:SHOWN]]
+    return html.card(f'<p class="hint">{hint}</p>', html.table(("Picture", "Why"), rows), title=title, kind="left-out")
 
 
 def _notes(plan: ImportPlan) -> str:

@@ -23,8 +23,10 @@ ACTS = ("mend-move", "mend-delete", "mend-keep", "mend-undo", "mend-ask", "again
 
 def shots(project: Project, result: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Shot | None]:
     """How a picture of a run's result is in the project now."""
-    dataset = project.dataset()
-    where = {item.image_id: (dataset.class_ids[item.label], item.sha256) for item in dataset.items}
+    dataset, tests = project.dataset(), project.test_dataset()
+    items = (*dataset.items, *(tests.items if tests is not None else ()))
+    where = {item.image_id: (dataset.class_ids[item.label], item.sha256) for item in items}
+    none_of_them = {item.image_id for item in dataset.others}
     names = dict(zip(dataset.class_ids, dataset.class_names, strict=True))
     kept, ids = decisions.kept(project), [str(class_id) for class_id in result.get("class_ids", [])]
 
@@ -35,6 +37,8 @@ def shots(project: Project, result: Mapping[str, Any]) -> Callable[[Mapping[str,
         except StudioError:
             return None
         urls = thumb_url(project.id, image_id), view_url(project.id, image_id)
+        if image_id in none_of_them:
+            return Shot(*urls, now=f"now in {project.something_else().name}")
         if image_id not in where:
             return Shot(*urls, now="deleted since")
         class_id, sha = where[image_id]
@@ -65,7 +69,6 @@ def again(changes: Changes, busy: bool) -> str:
     how = "It begins with what this run has learned and takes half the time. What was held out stays so, to compare both on."
     text = f'<div><p>{html.escape(words)}</p><p class="advice">{how}</p></div>'
     return f'<div class="again note accent">{html.icon("info")}{text}{button}</div>'
-
 
 
 def answer(studio: Studio, project: Project, run: RunFolder, act: Act) -> str:

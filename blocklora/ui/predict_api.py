@@ -4,7 +4,7 @@ from gradio_client import Client, handle_file
 
 studio = Client("http://127.0.0.1:7860")
 studio.predict(image=handle_file("photo.jpg"), project="Sample", api_name="/predict")
-# {"label": "mug", "probability": 0.93, "top": [["mug", 0.93], ...], "milliseconds": 8.1, "provider": "CPUExecutionProvider", ...}
+# {"label": "mug", "probability": 0.93, "known": True, "top": [["mug", 0.93], ...], "milliseconds": 8.1, ...}
 
 A project's own model answers, whatever a person is trying out in the window, unless the call names a file that was opened there:
 studio.predict(image=handle_file("photo.jpg"), model="model.onnx", api_name="/predict").
@@ -31,7 +31,8 @@ DESCRIPTION = (
     "Label one picture with a project's published model, or before one is trained with its preview (run is then empty). "
     "image: an uploaded file (handle_file). project: its name or id; empty means the one worked on last. "
     "model: empty for the project's own, else a file opened on the Predict tab, by its name or the beginning of its SHA-256. "
-    "Returns label, probability, top ([label, probability] pairs), milliseconds, provider, project, run, model."
+    "Returns label, probability, known (false: of none of the classes; null: the model has no rule for that), "
+    "top ([label, probability] pairs), milliseconds, provider, project, run, model."
 )
 
 
@@ -49,6 +50,7 @@ def endpoint(studio: Studio) -> Callable[[dict, str], dict]:
         return {
             "label": found.label,
             "probability": round(float(found.probability), 6),
+            "known": found.known,
             "top": [[label, round(float(probability), 6)] for label, probability in found.top],
             "milliseconds": round(float(found.milliseconds), 2),
             "provider": opened.provider,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ from blocklora.projects.decoder import Refused
 from blocklora.projects.decoding import decode_rgb, shared_decoder
 from blocklora.services.batch import Batches, Task
 from blocklora.services.batch_files import is_zip, list_uploads
+from blocklora.services.heat import HeatMaps
 from blocklora.services.results import headline
-from blocklora.ui import forms, html, predict_api, predict_file, predict_table, predict_view
+from blocklora.ui import forms, heat_view, html, predict_api, predict_file, predict_table, predict_view
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.predict_view import Answer
 from blocklora.ui.rail import draw as draw_rail
@@ -55,6 +56,7 @@ class PredictTab:
     batches: Batches = field(default_factory=Batches)
     pages: dict[str, int] = field(default_factory=dict)
     answers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    maps: HeatMaps = field(default_factory=HeatMaps)
 
     @property
     def studio(self) -> Studio:
@@ -222,6 +224,9 @@ class PredictTab:
         if act.name == "frame":
             yield self.frames(act, values)
             return
+        if act.name == "why":
+            yield from self._why(act, values)
+            return
         project = self.ctx.open_project(values)
         if act.name == "add":
             toast = self._add(project, act)
@@ -232,6 +237,25 @@ class PredictTab:
             raise ValueError(f"the Predict tab knows no act {act.name!r}")
         rail = draw_rail(self.studio.library.list(), project.id)
         yield {self.ctx.notice: toast, self.ctx.rail: rail, self.frame: self._missing(project) or self._frame(project)}
+
+    def _why(self, act: Act, values: Update) -> Iterator[Update]:
+        """The answer with its heat map in the picture's place: first that it is being made, then the map."""
+        project, path = self._project(values), uploaded_file(act.text("file"))
+        model, key, teach = self._model(project), key_of(project), project is not None
+        found = self._answer(model, path, path.name, str(path))
+        waiting = model.key, predict_view.answer(replace(found, why=heat_view.busy(found.source, found.name)), teach)
+        plain = model.key, predict_view.answer(found, teach)
+        yield {self.one: waiting[1]}
+        self.answers[key] = plain  # what a reload shows meanwhile, and what stays if nothing comes of it
+        try:
+            heat = self.maps.get((model.key, str(path)), lambda: model.open().explain(decode_rgb(path)))
+        except StudioError:
+            yield {self.one: plain[1]}
+            raise
+        if self.answers.get(key) != plain:  # another picture was asked about meanwhile
+            return
+        self.answers[key] = model.key, predict_view.answer(replace(found, why=heat_view.figure(heat, found.source, found.name)), teach)
+        yield {self.one: self.answers[key][1]}
 
     def _add(self, project: Project, act: Act) -> str:
         """Put the picture, as it came, into a class; the toast that says so."""

@@ -22,7 +22,9 @@ PROVIDERS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """One picture's answer. `preview` is a re-encoded copy (WebP) or empty; `file` the upload it came from, or ''."""
+    """One picture's answer. `preview` is a re-encoded copy (WebP) or empty; `file` the upload it came from, or ''. `why` takes the
+    picture's place: HTML of its heat map.
+    """
 
     prediction: Prediction
     provider: str
@@ -30,6 +32,12 @@ class Answer:
     preview: bytes = b""
     file: str = ""
     number: int = 0
+    why: str = ""
+
+    @property
+    def source(self) -> str:
+        """The address of the picture, with the picture in it."""
+        return f"data:image/webp;base64,{base64.b64encode(self.preview).decode()}" if self.preview else ""
 
 
 def frame(classes: Sequence[ClassInfo], model: str) -> str:
@@ -58,19 +66,30 @@ def empty_answer() -> str:
 def answer(found: Answer, teach: bool = True) -> str:
     """Label bars, most probable first, then time and place of the run, then (where there is a project to) the way to teach it better."""
     bars = "".join(_bar(label, probability, place) for place, (label, probability) in enumerate(found.prediction.top))
-    image = ""
-    if found.preview:
-        data = base64.b64encode(found.preview).decode()
-        image = f'<img class="preview" src="data:image/webp;base64,{data}" alt="{html.escape(found.name)}">'
+    image, refused = found.why, found.prediction.known is False
+    if found.preview and not image:
+        image = f'<img class="preview" src="{found.source}" alt="{html.escape(found.name)}">'
     where = PROVIDERS.get(found.provider, "")
     time = f"{found.prediction.milliseconds:.0f}" if found.prediction.milliseconds >= 10 else f"{found.prediction.milliseconds:.1f}"
     add = html.local_button("Wrong? Add to class…", "predict-add", icon_name="plus") if teach else ""
+    why = "" if found.why else html.local_button("Why?", "predict-why", icon_name="eye")
     return (
         f'<div class="answer" data-file="{html.escape(found.file)}" data-number="{found.number}">{image}'
-        f'<div class="said" role="status"><h2>{html.escape(found.prediction.label)}</h2></div><ol class="labels">{bars}</ol>'
+        f'<div class="said" role="status">{_said(found.prediction)}</div><ol class="labels{" refused" if refused else ""}">{bars}</ol>'
         f'<p class="figures"><span>{time} ms {html.escape(where)}</span><span class="hint">{html.escape(found.provider)}</span></p>'
-        f"{add}</div>"
+        f'<div class="answer-tools">{why}{add}</div></div>'
     )
+
+
+NONE = "None of these"
+
+
+def _said(prediction: Prediction) -> str:
+    """The answer in large letters; what came nearest, where the model's rule refuses one."""
+    if prediction.known is not False:
+        return f"<h2>{html.escape(prediction.label)}</h2>"
+    nearest = f"Nearest: {prediction.label}, {100 * prediction.probability:.0f} %"
+    return f'<h2 class="refused">{NONE}</h2><p class="nearest">{html.escape(nearest)}</p>'
 
 
 def _bar(label: str, probability: float, place: int) -> str:
@@ -148,4 +167,7 @@ def _state(batch: Batch) -> str:
 def _line(row: Row) -> str:
     if row.probability is None:
         return f'<tr><td>{html.escape(row.name)}</td><td colspan="2"><span class="wrong">{html.escape(row.error)}</span></td></tr>'
-    return f"<tr><td>{html.escape(row.name)}</td><td><b>{html.escape(row.label)}</b></td><td>{100 * row.probability:.1f} %</td></tr>"
+    said = f"<b>{html.escape(row.label)}</b>"
+    if row.known is False:
+        said = f'<b>{NONE}</b> <span class="hint">nearest: {html.escape(row.label)}</span>'
+    return f"<tr><td>{html.escape(row.name)}</td><td>{said}</td><td>{100 * row.probability:.1f} %</td></tr>"

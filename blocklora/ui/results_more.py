@@ -63,7 +63,6 @@ def percentages(result: Result) -> str:
     return html.card(f"<p>{html.escape(words)}</p>", plot, f'<p class="hint">{how}</p>', title=title, kind="plot-card")
 
 
-
 def points(share: float) -> str:
     """A difference of shares in percentage points."""
     value = round(100 * share)

@@ -10,7 +10,22 @@ from typing import TYPE_CHECKING, Any
 from blocklora.errors import JobError
 from blocklora.services import results
 from blocklora.services.showing import run_of, run_to_watch
-from blocklora.ui import forms, html, mend, next_card, results_headline, results_more, results_view, run_list
+from blocklora.ui import (
+    forms,
+    html,
+    leaks_view,
+    mend,
+    next_card,
+    reject_room,
+    report,
+    results_headline,
+    results_more,
+    results_view,
+    run_compare,
+    run_list,
+    run_notes,
+    why,
+)
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.results_view import View
 from blocklora.ui.tab import Context, Refresh, Tab, needs_project
@@ -31,6 +46,7 @@ class ResultsTab:
 
     ctx: Context
     room: gr.HTML
+    compared: run_compare.CompareRoom | None = None
 
     @property
     def studio(self) -> Studio:
@@ -39,23 +55,26 @@ class ResultsTab:
     def show(self, project: Project | None) -> Update:
         """The tab as it first opens."""
         if project is None:
-            return {self.room: needs_project("Results belong to a project that was trained.", "chart-line")}
-        return {self.room: self.draw(project, View())}
+            return {self.room: needs_project("Results belong to a project that was trained.", "chart-line")} | self._compared(None)
+        return {self.room: self.draw(project, View())} | self._compared(project)
+
+    def _compared(self, project: Project | None) -> Update:
+        return {} if self.compared is None else self.compared.show(project)
 
     def draw(self, project: Project, view: View) -> str:
         """The current run's result, and all runs."""
         run = self.studio.finished_run(project)
         result = None if run is None else run.result()
         titles = {info.name: info.title for info in self.studio.backbones()}
-        listed = run_list.draw(self.studio.runs(project), titles, "" if run is None else run.name)
+        listed = run_list.draw(self.studio.runs(project), titles, "" if run is None else run.name, project.dataset().data_hash)
         if run is None or result is None:
             return f'<div class="results">{self._nothing(project)}{listed}</div>'
         changes, busy = self.studio.changes(project, run), self.studio.status(run.path).busy
-        body = results_headline.headline(result, mend.again(changes, busy)) + _measured(project, result, view)
+        body = results_headline.headline(result, mend.again(changes, busy)) + _measured(project, run, result, view)
         body += next_card.draw(project, result)
         names = [(info.id, info.name, info.count) for info in project.classes()]
         state = html.attrs(data_view=json.dumps(view.to_dict()), data_run=run.name, data_classes=names)
-        return f'<div class="results"{state}>{body}{listed}{_small_print(result)}</div>'
+        return f'<div class="results"{state}>{report.button()}{body}{listed}{_small_print(result)}</div>'
 
     def _shown(self, project: Project) -> RunFolder:
         """The run that the tab shows.
@@ -91,11 +110,16 @@ class ResultsTab:
         elif act.name == "delete":
             self.studio.delete_run(project, run_of(project, act.text("run")).path)
             view, toast = View(), notice("The run is deleted.")
+        elif act.name == run_notes.ACT:
+            toast = run_notes.keep(project, act)
+        elif act.name == report.ACT:
+            return {self.ctx.notice: report.save(self.ctx, project, self.studio.finished_run(project))}
         elif act.name in mend.ACTS:
             toast = mend.answer(self.studio, project, self._shown(project), act)
         else:
             raise ValueError(f"the Results tab knows no act {act.name!r}")
-        return {self.room: self.draw(project, view)} | ({self.ctx.notice: toast} if toast else {})
+        changed = self._compared(project) if act.name in ("delete", run_notes.ACT) else {}
+        return {self.room: self.draw(project, view)} | changed | ({self.ctx.notice: toast} if toast else {})
 
 
 def _view(values: Mapping[str, Any]) -> View:
@@ -111,7 +135,7 @@ def _view(values: Mapping[str, Any]) -> View:
     return View(max(0, number("page", 0)), true, predicted) if true >= 0 and predicted >= 0 else View(max(0, number("page", 0)))
 
 
-def _measured(project: Project, result: Mapping[str, Any], view: View) -> str:
+def _measured(project: Project, run: RunFolder, result: Mapping[str, Any], view: View) -> str:
     """All about the images of the headline, then what else was measured."""
     found = results.headline(result)
     if not found.n:
@@ -119,8 +143,9 @@ def _measured(project: Project, result: Mapping[str, Any], view: View) -> str:
     section, classes = found.section, len(found.section.get("per_class", []))
     if view.true >= classes or view.predicted >= classes:  # the cell of another run
         view = View()
-    tables = f'<div class="two">{results_view.per_class(section)}{results_view.confusion(section, view)}</div>'
-    body = tables + results_view.gallery(section, view, mend.shots(project, result)) + results_more.more(result)
+    leaks = leaks_view.draw(section, leaks_view.pictures(project))
+    tables = f'{leaks}<div class="two">{results_view.per_class(section)}{results_view.confusion(section, view)}</div>'
+    body = tables + results_view.gallery(section, view, mend.shots(project, result), more=why.of(run, section)) + results_more.more(result)
     held_out = result.get("held_out") or {}
     if found.kind == "test" and held_out.get("n"):
         words = f"Right on {results_headline.figure(held_out)}. {results_headline.interval_words(held_out)}"
@@ -146,11 +171,19 @@ def _small_print(result: Mapping[str, Any]) -> str:
 
 
 def build(ctx: Context) -> Refresh:
-    """The tab's one room and its events."""
+    """The tab's rooms and their events."""
     room = forms.stage("results")
-    tab = ResultsTab(ctx, room)
-    ctx.on_act(room, tab.answer, outputs=[room], trigger_mode="multiple")
-    return Refresh(tab.show, [room])
+    why.add(ctx)
+    compared, refusing = run_compare.add(ctx), reject_room.build(ctx)
+    tab = ResultsTab(ctx, room, compared)
+
+    def answer(act: Act, values: Update) -> Update:
+        drawn = tab.answer(act, values)
+        return drawn | (refusing.show(ctx.open_project(values)) if act.name in ("current", "delete") else {})
+
+    shown = [room, compared.room, *refusing.rooms]
+    ctx.on_act(room, answer, outputs=shown, trigger_mode="multiple")
+    return Refresh(lambda project: tab.show(project) | refusing.show(project), shown, refusing.tick, moves=(refusing.state,))
 
 
 TAB = Tab("results", "Results", build)

@@ -142,8 +142,15 @@ def images_of(section: Section, view: View) -> list[Mapping[str, Any]]:
     return sorted(rows, key=lambda row: -float(row["probability"]))
 
 
-def gallery(section: Section, view: View, picture: Callable[[Mapping[str, Any]], Shot | None], note: str = "") -> str:
-    """Those pictures; `picture` tells how one is now, or None where it is gone. `note` is HTML above them.
+def gallery(
+    section: Section,
+    view: View,
+    picture: Callable[[Mapping[str, Any]], Shot | None],
+    note: str = "",
+    more: Callable[[Mapping[str, Any], str], str] = lambda row, words: "",
+) -> str:
+    """Those pictures; `picture` tells how one is now, or None where it is gone. `note` is HTML above them; `more` gives buttons (HTML) for
+    one that is there, from its row and what is said of it.
 
     Wrong ones whose class a person has called right are left out, and counted.
     """
@@ -159,13 +166,13 @@ def gallery(section: Section, view: View, picture: Callable[[Mapping[str, Any]],
         aside = html.button("Show the wrong ones", "cell", kind="quiet", data_true=-1, data_predicted=-1)
     elif not found:
         return html.card('<p class="hint">Nothing. Every image was recognised.</p>', title=title) if section.get("n") else ""
-    shots = "".join(_shot(row, names, shot) for row, shot in shown[page * WRONG : (page + 1) * WRONG])
+    shots = "".join(_shot(row, names, shot, more) for row, shot in shown[page * WRONG : (page + 1) * WRONG])
     less = f", {len(found) - len(shown)} left out as right" if len(found) > len(shown) else ""
     words = f'<span class="hint">{html.plural(len(shown), "picture")}{less}, most certain first</span>'
     return html.card(note, f'<div class="wrongs">{shots}</div>', html.pager(page, pages, "page"), title=title, aside=words + aside)
 
 
-def _shot(row: Mapping[str, Any], names: Sequence[str], shot: Shot | None) -> str:
+def _shot(row: Mapping[str, Any], names: Sequence[str], shot: Shot | None, more: Callable[[Mapping[str, Any], str], str]) -> str:
     true, said = names[row["label"]], names[row["predicted"]]
     sure, right = charts.percent(float(row["probability"])), row["label"] == row["predicted"]
     words = f"{true}, recognised ({sure})" if right else f"{true}, taken for {said} ({sure})"
@@ -179,6 +186,7 @@ def _shot(row: Mapping[str, Any], names: Sequence[str], shot: Shot | None) -> st
     mark = html.icon("check" if right else "arrow-right", 12)
     answer = f'<span class="said{" right" if right else ""}">{mark}<b>{html.escape(said)}</b><em>{sure}</em></span>'
     now = f'<span class="now-in">{html.escape(shot.now)}</span>' if shot is not None and shot.now else ""
-    mend = f'<div class="mend">{shot.mend}</div>' if shot is not None and shot.mend else ""
+    buttons = shot.mend + more(row, words) if shot is not None else ""
+    mend = f'<div class="mend">{buttons}</div>' if buttons else ""
     words = f'<span class="true">{html.escape(true)}</span>{answer}{now}'
     return f'<figure class="wrong-shot">{image}<figcaption>{words}</figcaption>{mend}</figure>'

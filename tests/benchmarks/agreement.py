@@ -28,7 +28,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,18 @@ from blocklora.projects.decoding import decode_many
 from exporters.predictor import OnnxClassifier
 
 ROOT = Path(__file__).resolve().parents[2]
-Answers = dict[str, np.ndarray | str]
+REFUSED = ": none of these (nearest: "  # what predict.py prints of a picture that is of none of the classes
+
+
+@dataclass(frozen=True)
+class Said:
+    """Probabilities (C,) in the file's order, and what the rule for none of the classes says; None where there is no rule."""
+
+    shares: np.ndarray
+    known: bool | None
+
+
+Answers = dict[str, Said | str]
 """By picture: probabilities (C,), or the words of a refusal. A path that gives only some classes has NaN for the others."""
 
 
@@ -109,14 +120,22 @@ def odd_pictures(folder: Path, photo: Path) -> list[Path]:
 
 def by_file(run: RunFolder, paths: list[Path]) -> Answers:
     model = OnnxClassifier(run.onnx_path)
-    return {str(p): str(found) if isinstance(found, ImageError) else found.probabilities for p, found in model.predict_files(paths)}
+    return {
+        str(p): str(found) if isinstance(found, ImageError) else Said(found.probabilities, found.known)
+        for p, found in model.predict_files(paths)
+    }
 
 
 def by_torch(run: RunFolder, paths: list[Path]) -> Answers:
     from exporters.loading import load_run
 
     classifier = load_run(run, RunSpec.from_dict(run.spec())).classifier
-    return {str(p): str(x) if isinstance(x, ImageError) else classifier.ask(x).probabilities for p, x in decode_many(paths)}
+
+    def ask(pixels: np.ndarray) -> Said:
+        answer = classifier.ask(pixels)
+        return Said(answer.probabilities, None if answer.familiar is None else answer.familiar.known)
+
+    return {str(p): str(x) if isinstance(x, ImageError) else ask(x) for p, x in decode_many(paths)}
 
 
 def by_app(url: str, project: str, labels: list[str], paths: list[Path]) -> Answers:
@@ -126,7 +145,7 @@ def by_app(url: str, project: str, labels: list[str], paths: list[Path]) -> Answ
     for path in paths:
         try:
             answer = client.predict(image=handle_file(str(path)), project=project, api_name="/predict")
-            found[str(path)] = _spread(answer["top"], labels)
+            found[str(path)] = Said(_spread(answer["top"], labels), answer["known"])
         except Exception as error:  # gradio_client raises its own kinds; a refusal is an answer here
             found[str(path)] = str(error)
     return found
@@ -140,11 +159,12 @@ def by_program(python: Path, folder: Path, labels: list[str], paths: list[Path])
             [str(python), "-E", "predict.py", "--top", str(len(labels)), *part], cwd=folder, capture_output=True, text=True, check=True
         )
         for line in done.stdout.splitlines():
-            path, _, words = line.rpartition(": ")
+            head, refused, words = line.partition(REFUSED)
+            path, _, words = (head, "", words.removesuffix(")")) if refused else line.rpartition(": ")
             pairs = [entry.rsplit(" ", 1) for entry in words.split("%, ")]
             # Two labels may be printed with the same percentage: the order in which they are printed is the answer.
             ranked = [(label, float(share.rstrip("%")) / 100 - 1e-9 * rank) for rank, (label, share) in enumerate(pairs)]
-            found[path] = _spread(ranked, labels)
+            found[path] = Said(_spread(ranked, labels), not refused)
         for line in done.stderr.splitlines():
             path, _, reason = line.partition(": not read")
             found.setdefault(path, reason)
@@ -156,12 +176,16 @@ def by_service(url: str, labels: list[str], paths: list[Path]) -> Answers:
     with httpx.Client(timeout=60) as client:
         for path in paths:
             answer = client.post(f"{url}/predict", params={"top": len(labels)}, files={"file": (path.name, path.read_bytes())})
-            found[str(path)] = _spread(answer.json()["top"], labels) if answer.is_success else answer.json()["detail"]
+            told = answer.json()
+            found[str(path)] = Said(_spread(told["top"], labels), told["known"]) if answer.is_success else told["detail"]
     return found
 
 
 ASK = """async (address) => {
-  try { return [...(await ask(await decodeFile(await (await fetch(address)).blob()))).probabilities]; }
+  try {
+    const said = await ask(await decodeFile(await (await fetch(address)).blob()));
+    return { shares: [...said.probabilities], known: said.known };
+  }
   catch (error) { return String(error.message || error); }
 }"""
 
@@ -173,7 +197,7 @@ def by_page(page: Any, folder: Path, paths: list[Path]) -> Answers:
         link = folder / f"picture-{number}{path.suffix}"
         link.symlink_to(path)
         answer = page.evaluate(ASK, f"../{link.name}")
-        found[str(path)] = answer if isinstance(answer, str) else np.array(answer)
+        found[str(path)] = answer if isinstance(answer, str) else Said(np.array(answer["shares"]), answer["known"])
         link.unlink()
     return found
 
@@ -261,9 +285,9 @@ def port() -> int:
 
 
 def compare(expected: Answers, found: Answers) -> dict[str, Any]:
-    """How one way agrees with the file: pictures, other first answers, largest difference, refusals by one side alone."""
+    """How one way agrees with the file: other first answers, other answers of the rule, largest difference, refusals by one side alone."""
     off: dict[str, float] = {}
-    others, refused_alone, n = [], [], 0
+    others, otherwise_known, refused_alone, n = [], [], [], 0
     for path, wanted in expected.items():
         given = found.get(path, "no answer")
         if isinstance(wanted, str) or isinstance(given, str):
@@ -271,13 +295,16 @@ def compare(expected: Answers, found: Answers) -> dict[str, Any]:
                 refused_alone.append(path)
             continue
         n += 1
-        if int(np.nanargmax(given)) != int(wanted.argmax()):
-            lead = float(np.sort(wanted)[-1] - np.sort(wanted)[-2])
+        if int(np.nanargmax(given.shares)) != int(wanted.shares.argmax()):
+            lead = float(np.sort(wanted.shares)[-1] - np.sort(wanted.shares)[-2])
             others.append([path, lead])
-        off[path] = float(np.nanmax(np.abs(given - wanted)))
+        if wanted.known is not None and given.known != wanted.known:
+            otherwise_known.append(path)
+        off[path] = float(np.nanmax(np.abs(given.shares - wanted.shares)))
     return {
         "pictures": n,
         "other_top1": others,
+        "other_known": otherwise_known,
         "largest": max(off.values(), default=0.0),
         "worst": sorted(((round(value, 7), Path(path).name) for path, value in off.items()), reverse=True)[:5],
         "p99": float(np.quantile([*off.values()], 0.99)) if off else 0.0,
@@ -307,12 +334,13 @@ def measure(run: RunFolder, paths: list[Path], tools: dict[str, Any], name: str,
 
 
 def table(results: dict[str, Any]) -> str:
-    lines = ["| pictures | way | compared | other first answer | largest difference of a probability | refused by one side |"]
-    lines.append("| --- | --- | --- | --- | --- | --- |")
+    head = "pictures", "way", "compared", "other first answer", "otherwise none of these", "largest difference", "refused by one side"
+    lines = ["| " + " | ".join(head) + " |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
     for name, ways in results.items():
         for way, row in ways.items():
-            figures = f"{row['pictures']} | {len(row['other_top1'])} | {row['largest']:.1e} | {len(row['refused_by_one'])}"
-            lines.append(f"| {name} | {way} | {figures} |")
+            counts = [row["pictures"], len(row["other_top1"]), len(row["other_known"]), f"{row['largest']:.1e}", len(row["refused_by_one"])]
+            lines.append(f"| {name} | {way} | " + " | ".join(map(str, counts)) + " |")
     return "\n".join(lines)
 
 

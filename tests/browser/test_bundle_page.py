@@ -175,4 +175,3 @@ def test_without_its_neighbours_it_says_what_is_missing(folder: Path, open_page:
     finally:
         server.shutdown()
         server.server_close()
-

@@ -66,7 +66,7 @@ def test_true_file_passes(exported: Exported, expected: Reference) -> None:
     assert all(b.probability_at.startswith("picture-") for b in report.batches)
     truth = [int(a.probabilities.argmax()) == n % len(LABELS) for n, a in enumerate(expected.answers)]
     assert report.correct == sum(truth)
-    assert report.to_dict()["tolerance"] == {"probability": 1e-3, "cosine": 1e-4, "disagreements": 0.0, "lead": 2e-3}
+    assert report.to_dict()["tolerance"] == {"probability": 1e-3, "cosine": 1e-4, "disagreements": 0.0, "lead": 2e-3, "edge": 1e-3}
 
 
 def test_file_of_other_weights_is_stopped(exported: Exported, expected: Reference, tmp_path: Path) -> None:

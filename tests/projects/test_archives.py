@@ -225,7 +225,7 @@ def test_a_manifest_full_of_nonsense(library: Library, archive: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda v: v.update(version=2), "newer version"),
+        (lambda v: v.update(version=3), "newer version"),
         (lambda v: v.update(version="1"), "cannot be read"),
         (lambda v: v.update(format="other"), "cannot be read"),
     ],

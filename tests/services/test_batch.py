@@ -29,6 +29,7 @@ class Said:
     probability: float = 0.75
     top: Sequence[tuple[str, float]] = ()
     milliseconds: float = 2.0
+    known: bool | None = None
 
 
 class Red:

@@ -157,3 +157,26 @@ def test_runs_of_older_versions_cannot_be_gone_on_from(trained: Callable) -> Non
     run = trained()
     run.measured_path.unlink()
     assert GoingOn.of(run) is None
+
+
+def test_what_the_chain_learned_from_tests_nothing(trained: Callable, tiny_home: Path, sample_pictures: Path, tmp_path: Path) -> None:
+    """A picture of the first run that is a test picture by the second: its weights have seen it, whatever its own images are."""
+    first = trained(retrain="no")
+    start = GoingOn.of(first)
+    assert start is not None
+    data = Data.read(first.dataset_path)
+    moved, held = data.train[0], data.held_out[0]
+    apart = tuple(data.dataset.items[i] for i in (moved, held))
+    dataset = replace(data.dataset, items=tuple(item for item in data.dataset.items if item not in apart))
+    config = TrainingConfig(preset="quick", steps=2, batch_size=8, checks=2, device="cpu", learning_rate=5e-3, retrain="no")
+    tests = replace(data.dataset, items=apart)
+    request = RunRequest("tiny", config, AdapterConfig(), test=tests, start=start)
+    second = trained(run=make_run(tmp_path / "second", tiny_home, dataset, start.split(dataset, 0.2, 1), request))
+    test = (second.result() or {})["test"]
+    assert [(pair["test"]["image_id"], pair["like"], pair["sign"]) for pair in test["leaks"]] == [(apart[0].image_id, None, "seen")]
+    assert test["n"] == 1 and test["images"][0]["image_id"] == apart[1].image_id
+    third = GoingOn.of(second)
+    assert third is not None
+    third_run = make_run(tmp_path / "third", tiny_home, dataset, third.split(dataset, 0.2, 1), replace(request, start=third))
+    begun = Start.read(third_run.path)
+    assert begun is not None and apart[0].sha256 in begun.seen and apart[1].sha256 not in begun.seen

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -186,8 +187,14 @@ def test_a_worker_publishes_the_second_version(make_tiny_run: Callable, tiny_hom
         load_file(run.adapter_path)["class_weights"], measured.class_weights, atol=0.02
     )  # the worker's format may be bf16
     assert not run.checkpoint_path.exists()
+    assert all(np.isfinite(row["familiar"]) for row in result["held_out"]["images"])
     kept, published = load_file(run.measured_path), load_file(run.adapter_path)
-    assert {*kept} == {*published, "class_weights.shift"} and not torch.equal(kept["class_weights"], published["class_weights"])
+    # Class means are those of the published version, which learned from the held-out images too.
+    assert measured.familiarity is not None
+    assert torch.allclose(published["class_means"], measured.familiarity.means, atol=0.02)
+    assert {*kept, "class_means", "familiarity"} == {*published, "class_weights.shift"} and not torch.equal(
+        kept["class_weights"], published["class_weights"]
+    )
 
 
 def test_interrupted_in_it_a_run_begins_it_again(make_tiny_run: Callable) -> None:

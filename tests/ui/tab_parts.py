@@ -20,6 +20,7 @@ from blocklora.jobs.run_folder import RunFolder
 from blocklora.presets import preset_config
 from blocklora.projects import intake
 from blocklora.projects.project import Project
+from blocklora.services.heat import HeatMap, Reason
 from blocklora.services.previews import Head, PreviewFolder
 from blocklora.services.runs import RunRequest, make_run, split_of
 from blocklora.services.studio import Studio
@@ -54,6 +55,7 @@ class Said:
     probability: float
     top: Sequence[tuple[str, float]]
     milliseconds: float = 4.2
+    known: bool | None = None
 
 
 class ColourPredictor:
@@ -72,6 +74,16 @@ class ColourPredictor:
     def predict_each(self, items: Iterable[tuple[Any, np.ndarray | None]], top: int = 5) -> Iterator[tuple[Any, Said | None]]:
         for key, image in items:
             yield key, None if image is None else self._one(image)
+
+    def explain(self, image: np.ndarray, labels: Sequence[str] = ()) -> HeatMap:
+        """A map that is warm at the lower right, whatever the picture."""
+        said, heat = self._one(image), np.zeros((8, 8), np.float32)
+        heat[6:, 6:] = 1.0
+        shares = dict(said.top)
+        reasons = tuple(Reason(label, shares[label], 0.1, heat, False) for label in labels or [label for label, _ in said.top[:2]])
+        height, width = image.shape[:2]
+        side = min(height, width)
+        return HeatMap(reasons, said.label, height, width, ((height - side) // 2, (width - side) // 2, side, side), 49, 0.1)
 
     def _one(self, image: np.ndarray) -> Said:
         order = np.argsort(-image.reshape(-1, 3).mean(axis=0))

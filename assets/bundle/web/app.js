@@ -43,17 +43,20 @@ async function load() {
   }
 }
 
-/** What the model says of pixels as `decodeFile` gives them: {probabilities: Float32Array, milliseconds}. */
+/** What the model says of pixels as `decodeFile` gives them: {probabilities: Float32Array, known, milliseconds}; `known` is false
+ *  for a picture of none of the classes, null where the model has no rule for that. */
 async function ask(pixels) {
   const began = performance.now();
   const tensor = new ort.Tensor("uint8", pixels.data, [1, pixels.height, pixels.width, 3]);
   const found = await session.run({ images: tensor });
-  return { probabilities: found.probabilities.data, milliseconds: performance.now() - began };
+  const known = found.known ? Boolean(found.known.data[0]) : null;
+  return { probabilities: found.probabilities.data, known, milliseconds: performance.now() - began };
 }
 
 function show(answer) {
   const order = [...answer.probabilities.keys()].sort((a, b) => answer.probabilities[b] - answer.probabilities[a] || a - b);
-  at("status").textContent = labels[order[0]];
+  const nearest = labels[order[0]];
+  at("status").textContent = answer.known === false ? `None of these. Nearest: ${nearest}` : nearest;
   at("bars").replaceChildren(...order.slice(0, SHOWN).map((index) => {
     const percent = (100 * answer.probabilities[index]).toFixed(1);
     const row = document.createElement("li"), name = document.createElement("span"), figure = document.createElement("span");

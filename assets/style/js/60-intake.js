@@ -7,8 +7,12 @@
   const isLocal = () => document.querySelector(".brand").dataset.local !== undefined; // paths are those of the person's own machine
   const classes = () => JSON.parse(root()?.dataset.classes || "[]");
 
-  function chooseClass(title, hint = "") {
+  /** Ask for a class; pictures to learn from may be of something else, too. */
+  function chooseClass(title, hint = "", part = "") {
     const options = classes().map(([id, name, count]) => [id, name, count.toLocaleString("en")]);
+    const other = JSON.parse(root()?.dataset.else || "null");
+    if (other && !part) options.push(other);
+    if (part) return dialog.choose({ title, options, hint });
     return dialog.choose({ title, options, create: "New class", hint });
   }
 
@@ -19,24 +23,27 @@
     if (paths.length) send("images", "add-files", { files: paths, ...target });
   }
 
-  /** Files for a class that is known ({id}), to be asked for (null), or said by the files themselves (zip, table, folders). */
-  async function take(entries, target) {
+  /** Files for a class that is known ({id}), to be asked for (null), or said by the files themselves (zip, table, folders). `part` is
+   *  "test" where they are to test with. */
+  async function take(entries, target, part = "") {
     const files = entries.map((entry) => entry.file);
     if (!files.length) return;
     const table = files.find(isTable);
     const archive = files.find(isZip);
     if (table || archive) sayLeft(files.filter((file) => file !== table && file !== archive), table || archive);
-    if (table) return takeTable(table, archive);
+    if (table) return takeTable(table, archive, part);
     if (archive) {
       const [path] = await studio.upload([archive]);
-      if (path) send("images", "import-zip", { file: path });
+      if (path) send("images", "import-zip", { file: path, part });
       return;
     }
     // Hidden files go along: the preview names them, like everything else that is left out.
-    if (!target && entries.every((entry) => entry.folder)) return takeTree(entries);
-    const answer = target || (await chooseClass("Which class is this?", files.length === 1 ? files[0].name : `${files.length} files`));
+    if (!target && entries.every((entry) => entry.folder)) return takeTree(entries, part);
+    const hint = files.length === 1 ? files[0].name : `${files.length} files`;
+    const answer = target || (await chooseClass(part ? "Which class do they test?" : "Which class is this?", hint, part));
     if (!answer) return;
-    await addTo(files, answer.id ? answer : answer.create ? { name: answer.create } : { id: answer.value });
+    const named = answer.id ? answer : answer.create ? { name: answer.create } : { id: answer.value };
+    await addTo(files, { ...named, part });
   }
 
   /** A zip or a table is imported by itself; what was dropped beside it is not taken, and the person is told. */
@@ -46,18 +53,18 @@
     studio.toast(`${taken.name} is imported by itself. Not taken: ${names}. Drop them again afterwards.`, "warn");
   }
 
-  async function takeTree(entries) {
+  async function takeTree(entries, part) {
     const paths = await studio.upload(entries.map((entry) => entry.file));
-    if (paths.length) send("images", "import-tree", { files: paths, folders: entries.map((entry) => entry.folder) });
+    if (paths.length) send("images", "import-tree", { files: paths, folders: entries.map((entry) => entry.folder), part });
   }
 
-  async function takeTable(table, archive) {
+  async function takeTable(table, archive, part = "") {
     const where = archive ? { archive } : await askTableSource(table);
     if (!where) return;
     const paths = await studio.upload(where.archive ? [table, where.archive] : [table]);
     if (!paths.length) return;
     const source = where.archive ? { archive: paths[1] } : { folder: where.folder };
-    send("images", "import-csv", { file: paths[0], ...source });
+    send("images", "import-csv", { file: paths[0], ...source, part });
   }
 
   function askTableSource(table) {
@@ -97,17 +104,18 @@
 
   local["add-files"] = async (element) => {
     const files = await studio.pick();
-    take(files.map((file) => ({ file, folder: "" })), { id: element.dataset.id });
+    take(files.map((file) => ({ file, folder: "" })), { id: element.dataset.id }, element.dataset.part);
   };
 
-  local["import-menu"] = (element) =>
+  local["import-menu"] = (element) => {
+    const part = element.dataset.part || "";
     dialog.menu(element, [
       [
         "file-archive",
         "Zip with a folder for each class…",
         async () => {
           const [file] = await studio.pick({ accept: ".zip", multiple: false });
-          if (file) take([{ file, folder: "" }], null);
+          if (file) take([{ file, folder: "" }], null, part);
         },
       ],
       isLocal() && [
@@ -115,10 +123,11 @@
         "Folder on this computer…",
         async () => {
           const folder = await dialog.open("Import a folder", (body, close) => {
-            const words = "It holds one folder of pictures for each class. Files are copied; yours stay where they are.";
+            const kept = part ? " Only folders named like your classes are taken." : "";
+            const words = `It holds one folder of pictures for each class.${kept} Files are copied; yours stay where they are.`;
             body.append(dialog.make("p", { class: "hint", textContent: words }), folderForm("Look inside", close));
           });
-          if (folder) send("images", "import-folder", { folder });
+          if (folder) send("images", "import-folder", { folder, part });
         },
       ],
       [
@@ -126,10 +135,11 @@
         "Table of paths and labels (CSV)…",
         async () => {
           const [file] = await studio.pick({ accept: ".csv,.tsv,text/csv", multiple: false });
-          if (file) takeTable(file, null);
+          if (file) takeTable(file, null, part);
         },
       ],
     ]);
+  };
 
   // ---- dropping
 
@@ -163,7 +173,7 @@
     const zone = zoneOf(event);
     light(null);
     const key = zone?.dataset.drop;
-    take(await studio.dropped(event.dataTransfer), key && key !== "?" ? { id: key } : null);
+    take(await studio.dropped(event.dataTransfer), key && key !== "?" ? { id: key } : null, zone?.dataset.part);
   });
 
   // ---- pasting
@@ -177,7 +187,7 @@
     event.preventDefault();
     const zone = document.querySelector("[data-drop]:hover") || document.activeElement.closest?.("[data-drop]");
     const key = zone?.dataset.drop;
-    take(files.map((file, number) => ({ file: named(file, number), folder: "" })), key && key !== "?" ? { id: key } : null);
+    take(files.map((file, number) => ({ file: named(file, number), folder: "" })), key && key !== "?" ? { id: key } : null, zone?.dataset.part);
   });
 
   local.paste = async (element) => {

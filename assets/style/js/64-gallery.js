@@ -44,6 +44,7 @@
     const answer = await chooseClass("Move to which class?");
     if (answer) send("images", "move", { ids: [...chosen], ...(answer.create ? { create: answer.create } : { to: answer.value }) });
   };
+  local["part-chosen"] = (element) => send("images", "part", { ids: [...chosen], part: element.dataset.part });
   studio.onDraw("images", () =>
     setTimeout(() => {
       const here = new Set(boxes().map((box) => box.dataset.id));

@@ -164,20 +164,31 @@
     if (folder) send("predict-many", "sort", { folder });
   };
 
-  // ---- teaching it better
+  // ---- why, and teaching it better
+
+  /** The upload that an answer is about; the frame of a camera is uploaded first. */
+  async function pathOf(answer) {
+    const frame = camera.frame();
+    if (answer.dataset.file || !frame) return answer.dataset.file;
+    const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
+    return (await studio.upload([new File([frame], `camera-${stamp}.jpg`, { type: "image/jpeg" })]))[0];
+  }
+
+  local["predict-why"] = async (element) => {
+    element.disabled = true;
+    const answer = element.closest(".answer");
+    if (!answer.dataset.file) camera.stop(); // the next frame would take the map away
+    const path = await pathOf(answer);
+    if (path) send("predict-one", "why", { file: path });
+    else element.disabled = false;
+  };
 
   local["predict-add"] = async (element) => {
     const answer = element.closest(".answer");
-    const frame = camera.frame();
-    const { file } = answer.dataset;
     const options = JSON.parse(root().dataset.classes).map(([id, name, count]) => [id, name, count.toLocaleString("en")]);
     const chosen = await dialog.choose({ title: "Which class is it?", options, create: "New class", hint: "The picture is added to your images; training again teaches the model." });
     if (!chosen) return;
-    let path = file;
-    if (!path && frame) {
-      const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
-      [path] = await studio.upload([new File([frame], `camera-${stamp}.jpg`, { type: "image/jpeg" })]);
-    }
+    const path = await pathOf(answer);
     if (path) send("predict-one", "add", { file: path, ...(chosen.create ? { create: chosen.create } : { id: chosen.value }) });
   };
 
