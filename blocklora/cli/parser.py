@@ -94,15 +94,6 @@ def _models(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(action="evaluate")
 
 
-def _check(commands: argparse._SubParsersAction) -> None:
-    words = "find wrong labels, copies and poor pictures before training"
-    parser = commands.add_parser("check", help=words, epilog=EXAMPLES, formatter_class=_Raw)
-    parser.add_argument("data", metavar="DATA", help="folder with one folder of pictures a class, a zip of such, or a project's name")
-    parser.add_argument("--backbone", default=BUILTIN, metavar="NAME", help="see `backbones` (default: the built-in one)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(action="check")
-
-
 def _looking(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("explain", help="which parts of a picture an answer comes from", epilog=EXAMPLES, formatter_class=_Raw)
     parser.add_argument("model", metavar="MODEL")
@@ -121,6 +112,15 @@ def _looking(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--pictures", metavar="DIR", help="where to look for pictures that are no longer where they were, by content")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(action="reproduce")
+
+
+def _check(commands: argparse._SubParsersAction) -> None:
+    words = "find wrong labels, copies and poor pictures before training"
+    parser = commands.add_parser("check", help=words, epilog=EXAMPLES, formatter_class=_Raw)
+    parser.add_argument("data", metavar="DATA", help="folder with one folder of pictures a class, a zip of such, or a project's name")
+    parser.add_argument("--backbone", default=BUILTIN, metavar="NAME", help="see `backbones` (default: the built-in one)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(action="check")
 
 
 def _at_least_one(words: str) -> int:

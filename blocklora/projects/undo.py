@@ -126,11 +126,6 @@ def _undo_move_images(connection: sqlite3.Connection, payload: dict[str, Any]) -
     return UndoResult(len(back), skipped, f"{_count(len(back))} moved back{_left(skipped)}.")
 
 
-def _undo_keep_images(connection: sqlite3.Connection, payload: dict[str, Any]) -> UndoResult:
-    count = kept.remove(connection, payload["kept"])
-    return UndoResult(count, 0, f"{_count(count)} back in the data check.")
-
-
 def _undo_move_part(connection: sqlite3.Connection, payload: dict[str, Any]) -> UndoResult:
     rows = images.selected(connection, list(payload["before"]))
     roles = {row["id"]: row["role"] for row in connection.execute("SELECT id, role FROM classes")}
@@ -143,12 +138,17 @@ def _undo_move_part(connection: sqlite3.Connection, payload: dict[str, Any]) -> 
     return UndoResult(len(back), skipped, f"{_count(len(back))} moved back{_left(skipped)}.")
 
 
+def _undo_keep_images(connection: sqlite3.Connection, payload: dict[str, Any]) -> UndoResult:
+    count = kept.remove(connection, payload["kept"])
+    return UndoResult(count, 0, f"{_count(count)} back in the data check.")
+
+
 _UNDO = {
     "delete_class": _undo_delete_class,
     "delete_images": _undo_delete_images,
     "move_images": _undo_move_images,
-    "keep_images": _undo_keep_images,
     "move_part": _undo_move_part,
+    "keep_images": _undo_keep_images,
 }
 
 

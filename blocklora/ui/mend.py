@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from blocklora.errors import ProjectError, StudioError
-from blocklora.services import decisions
+from blocklora.projects.kept import RIGHT
 from blocklora.ui import html
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.results_view import Shot
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from blocklora.services.going_on import Changes
     from blocklora.services.studio import Studio
 
-ACTS = ("mend-move", "mend-delete", "mend-keep", "mend-undo", "mend-ask", "again")
+ACTS = ("mend-move", "mend-delete", "mend-keep", "mend-undo", "again")
 
 
 def shots(project: Project, result: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Shot | None]:
@@ -28,7 +28,7 @@ def shots(project: Project, result: Mapping[str, Any]) -> Callable[[Mapping[str,
     where = {item.image_id: (dataset.class_ids[item.label], item.sha256) for item in items}
     none_of_them = {item.image_id for item in dataset.others}
     names = dict(zip(dataset.class_ids, dataset.class_names, strict=True))
-    kept, ids = decisions.kept(project), [str(class_id) for class_id in result.get("class_ids", [])]
+    kept, ids = project.kept(), [str(class_id) for class_id in result.get("class_ids", [])]
 
     def shot(row: Mapping[str, Any]) -> Shot | None:
         image_id = str(row.get("image_id") or "")
@@ -45,9 +45,8 @@ def shots(project: Project, result: Mapping[str, Any]) -> Callable[[Mapping[str,
         was, said = (ids[row[key]] if row[key] < len(ids) else "" for key in ("label", "predicted"))
         if class_id != was:
             return Shot(*urls, now=f"now in {names[class_id]}")
-        if kept.get(sha) == class_id:
-            ask = html.button("Ask again", "mend-ask", kind="quiet", data_image=image_id)
-            return Shot(*urls, now="you said it is right", mend=ask, kept=True)
+        if (sha, class_id, RIGHT) in kept:
+            return Shot(*urls, now="you said it is right", kept=True)
         if was == said:
             return Shot(*urls)
         button = html.local_button(
@@ -80,12 +79,7 @@ def answer(studio: Studio, project: Project, run: RunFolder, act: Act) -> str:
     if act.name == "mend-delete":
         return _done(project, project.delete_images([image]))
     if act.name == "mend-keep":
-        decisions.keep(project, image)
-        undo = html.button("Undo", "mend-ask", kind="quiet", data_to="results", data_image=image)
-        return notice("Left as it is. It will not be asked about again.", action=undo)
-    if act.name == "mend-ask":
-        decisions.ask_again(project, image)
-        return ""
+        return _done(project, project.keep_images([image], RIGHT), "It is not asked about again, here and in the data check.")
     if act.name == "mend-undo":
         if act.text("project") != project.id:
             raise ProjectError("That step was in another project.", "Open that project to undo it.")
@@ -94,7 +88,7 @@ def answer(studio: Studio, project: Project, run: RunFolder, act: Act) -> str:
     return notice("Training again from here.", "Train shows how far it is.", "accent")
 
 
-def _done(project: Project, token: str) -> str:
+def _done(project: Project, token: str, more: str = "Train again, and the model learns it.") -> str:
     words = next((entry.words for entry in project.undoable() if entry.token == token), "Done.")
     undo = html.button("Undo", "mend-undo", kind="quiet", data_to="results", data_token=token, data_project=project.id)
-    return notice(words, "Train again, and the model learns it.", action=undo)
+    return notice(words, more, action=undo)

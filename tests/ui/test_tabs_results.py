@@ -256,7 +256,9 @@ def test_what_a_person_calls_right_is_asked_no_more(bench: Bench) -> None:
     assert "0 pictures, 1 left out as right" in drawn["room"] and 'data-do="mend"' not in drawn["room"]
     cell = {"true": str(row["label"]), "predicted": str(row["predicted"])}
     assert "you said it is right" in tab.answer(Act("cell", cell), bench.values)["room"]  # who looks for it finds it
-    drawn = tab.answer(Act("mend-ask", {"image": row["image_id"]}), bench.values)
+    token = re.search(r'data-token="([^"]+)"', drawn["notice"])
+    assert token is not None
+    drawn = tab.answer(Act("mend-undo", {"token": token[1], "project": bench.project.id}), bench.values)
     assert 'data-do="mend"' in drawn["room"]
 
 
