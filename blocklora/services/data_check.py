@@ -17,7 +17,7 @@ from blocklora.jobs.liveness import alive
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.projects.kept import APART, RIGHT, Entry
 from blocklora.projects.project import Project
-from blocklora.projects.records import ClassInfo, ImageInfo
+from blocklora.projects.records import TRAINING, ClassInfo, ImageInfo
 from blocklora.services.findings import Check, Doubt, latest, recent
 from blocklora.services.previews import PreviewFolder
 
@@ -91,6 +91,7 @@ def found(
 ) -> Found:
     """A record made into what a person sees now."""
     known = {info.id: info for info in classes}
+    images = {key: image for key, image in images.items() if image.class_id in known and image.part == TRAINING}
     right = {image.id for image in images.values() if (image.sha256, image.class_id, RIGHT) in kept}
     suspects = _suspects(check, known, images, right, answers)
     said = right | {suspect.image.id for suspect in suspects}

@@ -82,7 +82,7 @@
   // ---- looking closely
 
   local.look = (element) => {
-    const all = [...document.querySelectorAll('[data-do="look"]')];
+    const all = [...(element.closest("[data-room]") || document).querySelectorAll('[data-do="look"]')]; // those beside it, not those of other rooms
     let at = all.indexOf(element);
     dialog.open(
       element.dataset.words,
