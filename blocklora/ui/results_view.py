@@ -39,18 +39,34 @@ def per_class(section: Section) -> str:
         key=lambda row: (row["recall"] if row["recall"] is not None else 2.0, row["precision"] if row["precision"] is not None else 2.0)
     )
     body = "".join(
-        f'<tr><th scope="row">{html.escape(row["name"])}</th><td>{_share(row["recall"])}</td>'
-        f'<td class="num">{row["correct"]} of {row["n"]}</td><td class="num">{_percent(row["precision"])}</td></tr>'
+        f'<tr><th scope="row">{html.escape(row["name"])}</th><td{_value(row["recall"])}>{_share(row["recall"])}</td>'
+        f'<td class="num"{_value(row["correct"])}>{row["correct"]} of {row["n"]}</td>'
+        f'<td class="num"{_value(row["precision"])}>{_percent(row["precision"])}</td></tr>'
         for row in rows
     )
-    recall = '<span title="Of the pictures of this class, the share that was recognised">Recall</span>'
-    precision = '<span title="Of the pictures that were given this label, the share that deserved it">Precision</span>'
-    head = (
-        f'<tr><th scope="col">Class</th><th scope="col">{recall}</th><th scope="col" class="num">Right</th>'
-        f'<th scope="col" class="num">{precision}</th></tr>'
-    )
-    table = f'<div class="scroll" tabindex="0"><table class="per-class"><thead>{head}</thead><tbody>{body}</tbody></table></div>'
-    return html.card(table, title="Class by class", aside='<span class="hint">weakest first</span>')
+    head = "".join(_heading(place, *column) for place, column in enumerate(PER_CLASS))
+    table = f'<table class="per-class" data-sortable><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return html.card(f'<div class="scroll" tabindex="0">{table}</div>', title="Class by class")
+
+
+# Heading, what it means, whether it is a number, and the order of the first press (js/67-tables.js).
+PER_CLASS = (
+    ("Class", "", False, "ascending"),
+    ("Recall", "Of the pictures of this class, the share that was recognised", False, "descending"),
+    ("Right", "", True, "descending"),
+    ("Precision", "Of the pictures that were given this label, the share that deserved it", True, "descending"),
+)
+
+
+def _heading(place: int, title: str, words: str, number: bool, first: str) -> str:
+    sort = html.attrs(title=words or None, data_do="sort", data_column=place, data_first=first)
+    kind = html.attrs(class_="num" if number else None, aria_sort="ascending" if title == "Recall" else None)  # weakest first, as it comes
+    return f'<th scope="col"{kind}><button type="button" class="sort"{sort}>{title}</button></th>'
+
+
+def _value(number: float | None) -> str:
+    """What a cell is sorted by; a dash comes after all numbers."""
+    return html.attrs(data_value=2.0 if number is None else number)
 
 
 def _percent(share: float | None) -> str:
