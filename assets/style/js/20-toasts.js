@@ -2,13 +2,15 @@
 (() => {
   const SECONDS = { "": 7, accent: 5, warn: 10, danger: 14 };
   let shelf;
+  const shown = new Set(); // a room may tell the same value twice; the same words said twice have another stamp
 
   function show(html) {
     shelf ||= document.body.appendChild(Object.assign(document.createElement("div"), { id: "toasts" }));
     const holder = document.createElement("div");
     holder.innerHTML = html;
     const toast = holder.firstElementChild;
-    if (!toast) return;
+    if (!toast || shown.has(toast.dataset.stamp)) return;
+    if (toast.dataset.stamp) shown.add(toast.dataset.stamp);
     const close = document.createElement("button");
     close.type = "button";
     close.className = "b icon quiet close";
