@@ -72,10 +72,11 @@ def answer(found: Answer, teach: bool = True) -> str:
     where = PROVIDERS.get(found.provider, "")
     time = f"{found.prediction.milliseconds:.0f}" if found.prediction.milliseconds >= 10 else f"{found.prediction.milliseconds:.1f}"
     add = html.local_button("Wrong? Add to class…", "predict-add", icon_name="plus") if teach else ""
+    said = f'<div class="said" role="status">{_said(found.prediction)}</div>'  # above a map, which is high
     why = "" if found.why else html.local_button("Why?", "predict-why", icon_name="eye")
     return (
-        f'<div class="answer" data-file="{html.escape(found.file)}" data-number="{found.number}">{image}'
-        f'<div class="said" role="status">{_said(found.prediction)}</div><ol class="labels{" refused" if refused else ""}">{bars}</ol>'
+        f'<div class="answer" data-file="{html.escape(found.file)}" data-number="{found.number}">'
+        f'{said + image if found.why else image + said}<ol class="labels{" refused" if refused else ""}">{bars}</ol>'
         f'<p class="figures"><span>{time} ms {html.escape(where)}</span><span class="hint">{html.escape(found.provider)}</span></p>'
         f'<div class="answer-tools">{why}{add}</div></div>'
     )
