@@ -44,7 +44,10 @@ def start_training(page: Page, preset: str = "Quick", steps: int | None = None) 
             advanced.locator("summary").click()
         page.locator("#train-form [name=steps]").fill(str(steps))
         page.locator("#train-form [name=steps]").press("Enter")
-        expect(page.locator("#train-form .changed")).to_contain_text("steps")
+        # Judging every image takes as long as four more trainings; the worker's own tests do it with a tiny model.
+        page.locator("#train-form [name=estimate_minutes]").fill("0")
+        page.locator("#train-form [name=estimate_minutes]").press("Enter")
+        expect(page.locator("#train-form .changed")).to_contain_text("steps, minutes to judge all images")
     page.locator("[data-room=train-go]").get_by_role("button", name="Train", exact=True).click()
     expect(run_card(page)).to_be_visible()
 
