@@ -10,6 +10,7 @@ from typing import Any
 from blocklora.presets import PRESET_TEXTS
 from blocklora.services.report import Facts
 from blocklora.services.report_style import STYLE
+from blocklora.services.results import interval_words
 
 TABLE_CLASSES = 16  # a confusion table of more does not fit on paper: its largest cells are listed instead
 WORST = 20
@@ -54,24 +55,12 @@ def _head(facts: Facts) -> str:
         return f"{title}{headline}{note}"
     what = WHICH.get(facts.section, WHICH["held_out"])
     headline = f'<p class="headline">Right on <b>{int(section["correct"])} of {int(section["n"])}</b> {what}</p>'
-    return f'{title}{headline}<p class="lead">{escape(_interval(section))}</p>{_beside(facts, section)}{note}'
+    return f'{title}{headline}<p class="lead">{escape(interval_words(section))}</p>{_beside(facts, section)}{note}'
 
 
 def _section(facts: Facts) -> Mapping[str, Any]:
     found = facts.result.get(facts.section)
     return found if isinstance(found, dict) else {}
-
-
-def _interval(section: Mapping[str, Any]) -> str:
-    n, between = int(section["n"]), section.get("interval")
-    words = ""
-    if isinstance(between, list) and len(between) == 2:
-        words = f"On new images like these, expect between {percent(between[0])} and {percent(between[1])} right."
-    if n < 20:
-        words += f" With {n} images that is all one can say: one more or less moves the share by {percent(1 / n)}."
-    if section.get("since_trained_on"):
-        words += " The file was then trained anew on all images, these included: the figure is from before."
-    return words.strip()
 
 
 def _beside(facts: Facts, section: Mapping[str, Any]) -> str:

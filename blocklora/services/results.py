@@ -11,6 +11,9 @@ KINDS: tuple[Kind, ...] = ("test", "cross_validated", "held_out")
 """From the most to the least telling: the person's own test images; every image, judged by a model that had not seen it; a part of them."""
 
 
+FEW = 20  # images; below, one more or less moves the figure so far that it must be said
+
+
 @dataclass(frozen=True)
 class Headline:
     """The figure to tell and the section of the result (see `blocklora.training.metrics.report`) that it comes from."""
@@ -44,3 +47,17 @@ def headline(result: Mapping[str, Any] | None) -> Headline:
             return Headline(kind, section)
     found = (result or {}).get("held_out")
     return Headline("held_out", found if isinstance(found, Mapping) else {})
+
+
+def interval_words(section: Mapping[str, Any]) -> str:
+    """What so many images can tell, in words; '' where the section has no interval."""
+    n, interval = int(section["n"]), section.get("interval")
+    if not isinstance(interval, (list, tuple)) or len(interval) != 2:
+        return ""
+    low, high, one = (f"{round(100 * share)} %" for share in (*interval, 1 / n))
+    words = f"On new images like these, expect between {low} and {high} right."
+    if n < FEW:
+        words += f" With {n} image{'' if n == 1 else 's'} that is all one can say: one more or less moves the share by {one}."
+    if section.get("since_trained_on"):
+        words += " The file was then trained anew on all images, these included: the figure is from before."
+    return words

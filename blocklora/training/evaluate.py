@@ -67,10 +67,7 @@ def verdict(section: dict[str, Any], before: Before, names_known: bool) -> str:
     words += f" Before training: {before.start}."
     if names_known:
         words += f" From the class names alone: {before.zero_shot}."
-    if section["correct"] < before.start:
-        words += " Training did not help here; more varied images would."
-    elif section["correct"] == before.start:
-        words += " Training changed nothing that these images show."
+    words += _trend(section["correct"], before.start)
     if section["n"] < 20:
         words += " So few images say little: one more or less moves the share by " + f"{1 / section['n']:.0%}."
     return words
@@ -80,9 +77,14 @@ def verdict_of_all(section: dict[str, Any], preview: dict[str, Any]) -> str:
     """The result of cross-validation in plain words, beside what the closed-form head has right of the same images."""
     words = f"Right on {section['correct']} of {section['n']} images, each judged by a model that had not seen it."
     words += f" Without training: {preview['correct']}."
-    if section["correct"] <= preview["correct"]:
-        words += " Training did not help here; more varied images would."
-    return words
+    return words + _trend(section["correct"], preview["correct"])
+
+
+def _trend(now: int, before: int) -> str:
+    """A plain warning where training brought nothing, of the same images."""
+    if now < before:
+        return " Training did not help here; more varied images would."
+    return " Training changed nothing that these images show." if now == before else ""
 
 
 def measure(setup: Setup) -> Measured:

@@ -32,14 +32,15 @@ def shots(project: Project, result: Mapping[str, Any]) -> Callable[[Mapping[str,
 
     def shot(row: Mapping[str, Any]) -> Shot | None:
         image_id = str(row.get("image_id") or "")
-        try:
-            project.image(image_id)
-        except StudioError:
-            return None
+        if gone := image_id not in where and image_id not in none_of_them:
+            try:  # deleted, but it can be undone; a look into the index that the others do not need
+                project.image(image_id)
+            except StudioError:
+                return None
         urls = thumb_url(project.id, image_id), view_url(project.id, image_id)
         if image_id in none_of_them:
             return Shot(*urls, now=f"now in {project.something_else().name}")
-        if image_id not in where:
+        if gone:
             return Shot(*urls, now="deleted since")
         class_id, sha = where[image_id]
         was, said = (ids[row[key]] if row[key] < len(ids) else "" for key in ("label", "predicted"))

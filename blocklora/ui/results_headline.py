@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from blocklora.services import results
-from blocklora.services.results import Headline
+from blocklora.services.results import Headline, interval_words
 from blocklora.ui import charts, html
 
 Section = Mapping[str, Any]
-FEW = 20  # images; below, one more or less moves the figure so far that it must be said
 
 
 def headline(result: Section, aside: str = "") -> str:
@@ -43,20 +42,6 @@ def _how(found: Headline) -> str:
     folds = int(found.section.get("folds") or 0)
     how = f"{folds} trainings, each without a part of the images"
     return f"Each was judged by a model that had not seen it: {how}. The file learned from all."
-
-
-def interval_words(section: Section) -> str:
-    """What so many images can tell, in words."""
-    n, interval = int(section["n"]), section.get("interval")
-    if not isinstance(interval, (list, tuple)) or len(interval) != 2:
-        return ""
-    low, high = charts.percent(interval[0]), charts.percent(interval[1])
-    words = f"On new images like these, expect between {low} and {high} right."
-    if n < FEW:
-        words += f" With {html.plural(n, 'image')} that is all one can say: one more or less moves the share by {charts.percent(1 / n)}."
-    if section.get("since_trained_on"):
-        words += " The file was then trained anew on all images, these included: the figure is from before."
-    return words
 
 
 def _without(result: Section, found: Headline) -> Section | None:

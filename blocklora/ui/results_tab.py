@@ -148,7 +148,7 @@ def _measured(project: Project, run: RunFolder, result: Mapping[str, Any], view:
     body = tables + results_view.gallery(section, view, mend.shots(project, result), more=why.of(run, section)) + results_more.more(result)
     held_out = result.get("held_out") or {}
     if found.kind == "test" and held_out.get("n"):
-        words = f"Right on {results_headline.figure(held_out)}. {results_headline.interval_words(held_out)}"
+        words = f"Right on {results_headline.figure(held_out)}. {results.interval_words(held_out)}"
         lead = f'<p class="lead">{html.escape(words)}</p>'
         body += f'<h2 class="part">On the images held out in training</h2>{lead}{results_view.per_class(held_out)}'
     return body
