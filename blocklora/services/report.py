@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +16,14 @@ from blocklora.jobs.spec import RunSpec
 from blocklora.projects.decoder import Refused
 from blocklora.projects.decoding import shared_decoder
 from blocklora.services.exported import REPORT, exported
+from blocklora.services.report_facts import Facts, Shot
+from blocklora.services.report_page import page
 from blocklora.services.results import headline
 from blocklora.services.run_data import RunData, read_run_data
 from blocklora.services.run_notes import read_note
 
 MOST_PICTURES = 36  # a report is to fit into a mail
 FILE = "report.html"
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A picture that was answered wrongly: its true class, the answer, how sure, and a small copy as an address ('' where it is gone)."""
-
-    true: str
-    said: str
-    sure: float
-    source: str
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a report is written from.
-
-    `section` names the part of `result` that the headline comes from. `trained` and `held_out` count pictures of each class in `names`.
-    `file` is (name, bytes, SHA-256) of the ONNX file. `figures` are (title, SVG) that the product drew.
-    """
-
-    title: str
-    created: float
-    note: str
-    spec: RunSpec
-    backbone: str
-    result: dict[str, Any]
-    section: str
-    names: tuple[str, ...]
-    trained: tuple[int, ...]
-    held_out: tuple[int, ...]
-    wrong: tuple[Shot, ...]
-    n_wrong: int
-    file: tuple[str, int, str] | None
-    adapter_sha256: str
-    environment: dict[str, Any]
-    figures: tuple[tuple[str, str], ...] = ()
 
 
 def write_report(run: RunFolder, out: Path | None = None, figures: Sequence[tuple[str, str]] = ()) -> Path:
@@ -70,8 +35,6 @@ def write_report(run: RunFolder, out: Path | None = None, figures: Sequence[tupl
         JobError: the run has no result.
         ExportError: `out` cannot be written.
     """
-    from blocklora.services.report_page import page
-
     target = out or run.export_dir / FILE
     try:
         drawn = page(facts_of(run, figures)).encode()

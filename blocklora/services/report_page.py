@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from blocklora.presets import PRESET_TEXTS
-from blocklora.services.report import Facts
+from blocklora.services.report_facts import Facts
 from blocklora.services.report_style import STYLE
 from blocklora.services.results import interval_words
 
