@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import torch
 from open_clip.factory import load_checkpoint
 from safetensors import SafetensorError
@@ -20,7 +21,7 @@ from blocklora.errors import BackboneError
 from blocklora.files import sha256_file
 from blocklora.preprocess import Preprocess
 
-__all__ = ["Backbone", "DownloadProgress", "from_config", "load_backbone"]
+__all__ = ["Backbone", "DownloadProgress", "from_config", "load_backbone", "random_backbone"]
 
 MOST_LOGIT_SCALE = 100.0
 
@@ -92,6 +93,18 @@ def from_config(
         model = build_model(model_cfg)
     preprocess = build_preprocess(model_cfg, preprocess_cfg or {})
     return _backbone(name, model, tokenizer or build_tokenizer(model_cfg), preprocess, f"random-{seed}", model_cfg)
+
+
+def random_backbone(model: str, seed: int = 0) -> Backbone:
+    """One of open_clip's own models by its name, with random weights, for measuring what does not depend on them.
+
+    Raises:
+        BackboneError: open_clip knows no such model, or it cannot be built without a network.
+    """
+    cfg = open_clip.get_model_config(model)
+    if cfg is None:
+        raise BackboneError(f"open_clip knows no model {model!r}.", "Use one of its names, such as ViT-B-32 or ViT-B-16.")
+    return from_config(cfg, f"{model} (random)", seed)
 
 
 def _backbone(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blocklora.errors import StudioError, TrainingError
+from blocklora.experiments.on_models import add_merged, add_towers
 from blocklora.presets import BUILTIN
 
 EXAMPLES = """\
@@ -17,6 +18,12 @@ examples:
 
   # what the arms cost when each is multiplied by itself
   python -m blocklora benchmark arms --out figures
+
+  # a merged model costs what the base model costs
+  python -m blocklora benchmark merged --backbone ViT-B-32 --out figures
+
+  # other families of tower, with small random weights
+  python -m blocklora benchmark towers --out figures
 """
 PAIRS = ((1, 1), (2, 1), (4, 1), (2, 2), (4, 2), (2, 4), (8, 8))  # rank and blocks
 
@@ -36,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     equivalence.add_argument("--scaling", choices=("sqrt", "linear"), default="sqrt")
     arms = names.add_parser("arms", help="arms looped against arms summed: time of a projection")
     arms.add_argument("--rounds", type=int, default=50)
-    for command in (equivalence, arms):
+    for command in (equivalence, arms, add_merged(names), add_towers(names)):
         command.add_argument("--out", type=Path, required=True, metavar="FOLDER")
         command.add_argument("--seed", type=int, default=1)
         command.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
@@ -90,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             import torch
 
             torch.set_num_threads(options.threads)
-        print({"equivalence": _equivalence, "arms": _arms}[options.name](options), end="")
+        run = getattr(options, "run", None) or {"equivalence": _equivalence, "arms": _arms}[options.name]
+        print(run(options), end="")
     except StudioError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

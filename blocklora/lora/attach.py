@@ -52,11 +52,11 @@ def attach(model: nn.Module, config: AdapterConfig, seed: int | None = None) -> 
         raise NothingToAdapt(
             f"None of the projections asked for ({', '.join(config.targets)}) exists in this model's layers.", "Adapt q, k and v instead."
         )
-    _freeze(model, adapters)
+    freeze(model, adapters)
     return adapters
 
 
-def _freeze(model: nn.Module, adapters: Adapters) -> None:
+def freeze(model: nn.Module, adapters: Adapters) -> None:
     """Turn gradients off for everything but the adapters, remembering what was on."""
     trainable = {id(parameter) for parameter in adapters.parameters()}
     adapters.frozen = [p for p in model.parameters() if p.requires_grad and id(p) not in trainable]
