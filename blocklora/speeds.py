@@ -14,16 +14,15 @@ from blocklora.files import read_json, write_json
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds: once a run, for looking at an image (decode, embed), for an image in a training step, for the export."""
+    """Seconds: once a run, for looking at an image (decode, embed), for an image in a training step of all layers, for the export, and for
+    a class's name in a training step (where that was measured by itself).
+    """
 
     fixed: float
     look: float
     step_image: float
     export: float
-
-    def seconds(self, images: int, looks: int, step_images: int) -> float:
-        """What a run takes: `images` decoded once, `looks` held-out images embedded in checks, `step_images` trained on."""
-        return self.fixed + images * self.look + looks * self.look + step_images * self.step_image + self.export
+    step_class: float = 0.0
 
 
 def _path(home: Path) -> Path:
@@ -56,8 +55,17 @@ def remember(home: Path, device: str, backbone: str, speed: Speed) -> None:
         write_json(_path(home), {**read_json(_path(home), {}), _key(device, backbone): asdict(speed)})
 
 
+@dataclass(frozen=True)
+class Depth:
+    """Layers of a backbone's image tower, and whether it can be parted below its last ones (`clip.split`)."""
+
+    image: int
+    parted: bool
+
+
 PROGRAM = 700 * 2**20  # bytes of a worker with its libraries, before it has loaded a backbone
 SPARE = 2.1  # measured peak over what is kept: gradients under way, the work space of a layer, and what malloc cannot give back
+CACHE_BYTES = 2**30  # decoded training pictures beyond so many bytes are kept in a file (`training.image_cache`)
 TEXT_TOKENS = 16_384  # prompts of more tokens in all go through the text tower in chunks of so many (`clip.prompts`)
 
 
@@ -71,7 +79,25 @@ class Footprint:
 
     def bytes(self, batch: int, tokens: int, cached: int = 0) -> int:
         """What a run takes: `batch` images at once, prompts of `tokens` tokens in all, `cached` bytes of decoded images."""
-        return PROGRAM + self.weights + cached + round(SPARE * (batch * self.image + min(tokens, TEXT_TOKENS) * self.token))
+        kept = batch * self.image + min(tokens, TEXT_TOKENS) * self.token
+        return PROGRAM + self.weights + min(cached, CACHE_BYTES) + round(SPARE * kept)
+
+
+def recall_depth(home: Path, backbone: str) -> Depth | None:
+    """The layers of a backbone, where a worker has counted them."""
+    values = read_json(_path(home), {}).get("depths", {}).get(backbone)
+    try:
+        return Depth(**values) if values else None
+    except TypeError:  # written by another version
+        return None
+
+
+def remember_depth(home: Path, backbone: str, depth: Depth) -> None:
+    """Write how many layers a backbone has."""
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / "speeds.lock"):
+        known = read_json(_path(home), {})
+        write_json(_path(home), {**known, "depths": {**known.get("depths", {}), backbone: asdict(depth)}})
 
 
 def recall_footprint(home: Path, device: str, backbone: str) -> Footprint | None:
@@ -115,8 +141,10 @@ class Stopwatch:
             self._step_image = 1 / max(event.images_per_second, 1e-6)
             self._trained = now
 
-    def speed(self, known: Speed | None, exported: bool) -> Speed | None:
-        """What was measured, or None where too little was seen."""
+    def speed(self, known: Speed | None, exported: bool, all_layers: bool = True) -> Speed | None:
+        """What was measured, or None where too little was seen. Steps that did not run through all layers say nothing of those that do:
+        then what is `known` of them stays.
+        """
         if self._step_image is None or self._trained is None or self._ready is None or not self._caching:
             return None
         first, last = self._caching[0], self._caching[-1]
@@ -124,4 +152,7 @@ class Stopwatch:
         look = (last[0] - first[0]) / (last[1] - first[1]) if last[1] > first[1] else (last[0] - self._began) / max(1, last[1])
         fixed = max(0.0, self._ready - self._began - look * last[1])
         export = time.monotonic() - self._trained if exported else known.export if known else EXPORT_GUESS
-        return Speed(fixed, look, self._step_image, export)
+        if not all_layers and known is None:
+            return None
+        step_image = self._step_image if all_layers or known is None else known.step_image
+        return Speed(fixed, look, step_image, export, known.step_class if known else 0.0)

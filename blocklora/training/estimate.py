@@ -26,7 +26,7 @@ from blocklora.training.familiarity import familiarity_of
 from blocklora.training.learning_curve import head_logits, learning_curve, with_twice
 from blocklora.training.loop import train
 from blocklora.training.metrics import calibration, fit_temperature, report, softmax
-from blocklora.training.setup import Setup, embed_all
+from blocklora.training.setup import Setup
 from blocklora.training.state import State, start_state
 from blocklora.training.subset import Everything, on_images
 
@@ -101,7 +101,7 @@ def every_image(
             return None
         with control.unheard():
             images = setup.data.eval_set(part, setup.backbone.preprocess)
-            features, familiarity = embed_all(fold.backbone, images, fold.compute), familiarity_of(fold)
+            features, familiarity = fold.embed(images), familiarity_of(fold)
             found = fold.logits(features, final_class_weights(fold)).numpy()
         fold.close()
         logits.update(zip(part, found, strict=True))

@@ -12,7 +12,7 @@ from blocklora.training.familiarity import Familiarity, familiarity_of
 from blocklora.training.leaks import counted_tests
 from blocklora.training.leaks import rows as leak_rows
 from blocklora.training.metrics import fit_temperature, report, softmax
-from blocklora.training.setup import Before, Setup, embed_all
+from blocklora.training.setup import Before, Setup
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def measure(setup: Setup) -> Measured:
 def measure_held_out(setup: Setup) -> Measured:
     """Measure the version that is kept on the held-out images."""
     weights = final_class_weights(setup)
-    features, familiarity = embed_all(setup.backbone, setup.held_out, setup.compute), familiarity_of(setup)
+    features, familiarity = setup.held_out_features(), familiarity_of(setup)
     held_logits = setup.logits(features, weights).numpy()
     temperature = fit_temperature(held_logits, setup.held_out.labels.numpy())
     dataset, chance = setup.data.dataset, 1 / len(setup.data.dataset.class_names)
@@ -127,7 +127,7 @@ def with_test(measured: Measured, setup: Setup) -> Measured:
     if setup.test is None or setup.data.test is None or setup.before_test is None:
         return measured
     counted = counted_tests(len(setup.test), setup.leaks)
-    features = embed_all(setup.backbone, setup.test, setup.compute)[counted]
+    features = setup.embed(setup.test)[counted]
     logits = setup.logits(features, measured.class_weights).numpy()
     scores = None if measured.familiarity is None else measured.familiarity.scores(features)
     items = [setup.data.test.items[i] for i in counted]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from blocklora.reject import Scale
-from blocklora.training.setup import Setup, embed_all
+from blocklora.training.setup import Setup
 
 MEANS, SCALE = "class_means", "familiarity"
 """Names of the tensors in the adapter file: class means (C, D), and mean and spread of a `Scale` (2,)."""
@@ -37,7 +37,7 @@ class Familiarity:
 def familiarity_of(setup: Setup) -> Familiarity | None:
     """That of the version in the model, from the training images of `setup`, seen whole; None where no class has two of them."""
     images = setup.data.eval_set(setup.data.train, setup.backbone.preprocess)
-    return from_features(embed_all(setup.backbone, images, setup.compute), images.labels, len(setup.data.dataset.class_names))
+    return from_features(setup.embed(images), images.labels, len(setup.data.dataset.class_names))
 
 
 def from_features(features: torch.Tensor, labels: torch.Tensor, n_classes: int) -> Familiarity | None:

@@ -1,11 +1,12 @@
 """Training pictures, decoded once and kept small: uint8, short side just above what random crops need.
 
-A training step then touches no file and no decoder.
+A training step then touches no decoder, and no file unless there are more pictures than memory is to hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from PIL import Image
 
 from blocklora.clip.pixels import to_model_input
 from blocklora.preprocess import Preprocess
+from blocklora.speeds import CACHE_BYTES
 from blocklora.training.augment import crop_resize_flip, draw_crops
+from blocklora.training.overflow import Overflow, Place
 
 EDGE = 2  # the border repeated this far, so that the filter never mixes in the black of the padding
 LONGEST = 2.0  # pictures longer than this many short sides keep their middle
@@ -42,28 +45,55 @@ def shrink(image: np.ndarray, side: int) -> np.ndarray:
 
 
 class ImageCache:
-    """Decoded training pictures and the augmented batches made of them."""
+    """Decoded training pictures and the augmented batches made of them.
 
-    def __init__(self, size: int, crop_scale: float) -> None:
+    Args:
+        size: side of the model's input.
+        crop_scale: smallest share of a picture's area that a crop keeps.
+        folder: where pictures beyond `limit` bytes go, into a file that is gone with this process; None keeps all in memory.
+    """
+
+    def __init__(self, size: int, crop_scale: float, folder: Path | None = None, limit: int = CACHE_BYTES) -> None:
         self.size = size
         self.crop_scale = crop_scale
         self._side = cache_side(size)
-        self._images: list[torch.Tensor] = []
+        self._images: list[torch.Tensor | Place] = []
+        self._folder, self._limit = folder, limit
+        self._overflow: Overflow | None = None
+        self._held = 0  # bytes in memory
 
     def add(self, image: np.ndarray) -> None:
-        """Keep one picture, uint8 (H, W, 3)."""
-        self._images.append(torch.from_numpy(shrink(image, self._side).copy()))
+        """Keep one picture, uint8 (H, W, 3).
+
+        Raises:
+            TrainingError: neither memory nor disk has room for it.
+        """
+        small = shrink(image, self._side)
+        if self._folder is None or self._held + small.nbytes <= self._limit:
+            self._images.append(torch.from_numpy(small.copy()))
+            self._held += small.nbytes
+            return
+        if self._overflow is None:
+            self._overflow = Overflow(self._folder)
+        self._images.append(self._overflow.add(small))
+
+    def _image(self, index: int) -> torch.Tensor:
+        """A picture, uint8 (H, W, 3)."""
+        image = self._images[index]
+        if isinstance(image, torch.Tensor):
+            return image
+        assert self._overflow is not None  # it made the place
+        return torch.from_numpy(self._overflow.read(image))
 
     def copy(self) -> ImageCache:
         """A cache of its own with the same pictures."""
-        other = ImageCache(self.size, self.crop_scale)
-        other._images = list(self._images)
-        return other
+        return self.only(range(len(self)))
 
     def only(self, places: Sequence[int]) -> ImageCache:
         """A cache of its own with some of the pictures, in the order of `places`."""
-        other = ImageCache(self.size, self.crop_scale)
+        other = ImageCache(self.size, self.crop_scale, self._folder, self._limit)
         other._images = [self._images[place] for place in places]
+        other._overflow, other._held = self._overflow, self._held
         return other
 
     def __len__(self) -> int:
@@ -71,19 +101,15 @@ class ImageCache:
 
     def inputs(self, preprocess: Preprocess) -> Iterator[torch.Tensor]:
         """The pictures as they are, as model inputs (1, 3, S, S), in the order in which they came."""
-        for image in self._images:
-            yield to_model_input(image[None], preprocess)
-
-    @property
-    def n_bytes(self) -> int:
-        return sum(image.nbytes for image in self._images)
+        for index in range(len(self)):
+            yield to_model_input(self._image(index)[None], preprocess)
 
     def batch(self, indices: Sequence[int], generator: torch.Generator, device: torch.device) -> torch.Tensor:
         """Augmented pictures, float (N, 3, size, size) on 0..255, on `device`.
 
         All random numbers come from `generator` (on the CPU), so a batch is the same on every device.
         """
-        chosen = [self._images[i] for i in indices]
+        chosen = [self._image(i) for i in indices]
         sizes = torch.tensor([image.shape[:2] for image in chosen])
         boxes = draw_crops(sizes, self.crop_scale, generator)
         flips = torch.rand(len(chosen), generator=generator) < 0.5

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from blocklora.clip.pixels import normalise
 from blocklora.jobs.events import Event, Note, Step, Validation
 from blocklora.training.control import Control, StopRequested
+from blocklora.training.entering import too_small
 from blocklora.training.metrics import fit_temperature
 from blocklora.training.sampling import PIXELS, batch_positions, generator_of
-from blocklora.training.setup import Setup, too_small
+from blocklora.training.setup import Setup
 from blocklora.training.state import Snapshot, State
 
 SAY_SECONDS = 0.5

@@ -9,7 +9,7 @@ import numpy as np
 
 from blocklora.training.evaluate import Measured
 from blocklora.training.metrics import TOP, softmax
-from blocklora.training.setup import Setup, embed_all
+from blocklora.training.setup import Setup
 
 
 def with_others(measured: Measured, setup: Setup) -> Measured:
@@ -19,7 +19,7 @@ def with_others(measured: Measured, setup: Setup) -> Measured:
     """
     if setup.others is None:
         return measured
-    features = embed_all(setup.backbone, setup.others, setup.compute)
+    features = setup.embed(setup.others)
     logits = setup.logits(features, measured.class_weights).numpy()
     rows = [_row(row, item) for row, item in zip(softmax(logits / measured.temperature), setup.data.others, strict=True)]
     for row, score in zip(rows, () if measured.familiarity is None else measured.familiarity.scores(features), strict=False):

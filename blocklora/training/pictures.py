@@ -60,6 +60,11 @@ class EvalSet:
             yield i + 1
         self._kept = kept
 
+    def only(self, places: Sequence[int]) -> EvalSet:
+        """A set of some of the pictures, in the order of `places`; what is filled stays filled."""
+        kept = None if self._kept is None else self._kept if len(places) == len(self) else self._kept[list(places)]
+        return EvalSet([self.paths[place] for place in places], self.labels[list(places)], self.preprocess, kept)
+
     def chunks(self) -> Iterator[torch.Tensor]:
         """Model inputs (n, 3, S, S) in order, at least one and at most CHUNK at a time."""
         if not self.paths:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +19,18 @@ from blocklora.clip.backbones import Backbone, DownloadProgress, load_backbone
 from blocklora.clip.pixels import to_model_input
 from blocklora.clip.prompts import PromptBatch, image_features, text_class_weights, tokenise, weights_of_prompts
 from blocklora.clip.split import Split, split_image_tower, split_text_tower
-from blocklora.config import TrainingConfig
+from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import TrainingError
 from blocklora.files import read_json
 from blocklora.jobs.events import Caching, Downloading, Event, Note
 from blocklora.jobs.spec import RunSpec
 from blocklora.lora.attach import Adapters, attach
+from blocklora.lora.layout import find_layers
 from blocklora.projects.dataset import Dataset, Item
 from blocklora.training.class_weights import Choice, ClassWeights, Features, choose
 from blocklora.training.control import Control
 from blocklora.training.device import Compute
+from blocklora.training.entering import Entering, embed
 from blocklora.training.going_on import Start
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.leaks import Leak, Looks, counted_tests, find_leaks
@@ -123,6 +125,7 @@ class Setup:
     adapters: Adapters
     prompts: PromptBatch
     text_adapted: bool
+    entering: Entering
     before: Before
     before_test: Before | None
     start: Start | None = None
@@ -134,7 +137,6 @@ class Setup:
     text_split: Split | None = None
     text_hidden: torch.Tensor | None = None
     """What enters the first adapted layer of the text tower, for every prompt."""
-    _held_hidden: torch.Tensor | None = None
 
     def features(self, inputs: torch.Tensor) -> torch.Tensor:
         """Normalised features (B, D) of what `loop.inputs` gives: hidden states where views are kept, else preprocessed images."""
@@ -142,19 +144,13 @@ class Setup:
             return image_features(self.backbone.model, inputs)
         return F.normalize(self.image_split.upper(inputs).float(), dim=-1)
 
+    def embed(self, images: EvalSet) -> torch.Tensor:
+        """Normalised embeddings (N, D) of a set of pictures by the model as it is now, on the CPU in fp32."""
+        return self.entering.features(images)
+
     def held_out_features(self) -> torch.Tensor:
         """Normalised embeddings (N, D) of the held-out images, on the CPU; the frozen part of the tower runs once in a run."""
-        if self.image_split is None or not self.held_out.fits:
-            return embed_all(self.backbone, self.held_out, self.compute)
-        device = self.compute.device
-        with torch.inference_mode():
-            if self._held_hidden is None:
-                parts = [self.image_split.lower(chunk.to(device)).cpu() for chunk in self.held_out.chunks()]
-                self._held_hidden = torch.cat(parts) if parts else torch.zeros(0)
-            if not len(self.held_out):
-                return torch.zeros(0, self.backbone.embed_dim)
-            pieces = [self.image_split.upper(hidden.to(device)).float().cpu() for hidden in self._held_hidden.split(CHUNK)]
-        return F.normalize(torch.cat(pieces), dim=-1)
+        return self.embed(self.held_out)
 
     def close(self) -> None:
         """Remove what was kept for the steps."""
@@ -199,10 +195,10 @@ def _load(spec: RunSpec) -> Generator[Event, None, Backbone]:
 
 
 def _look(
-    setup_data: Data, indices: tuple[int, ...], backbone: Backbone, compute: Compute, crop_scale: float
+    setup_data: Data, indices: tuple[int, ...], backbone: Backbone, entering: Entering, crop_scale: float, folder: Path | None
 ) -> Generator[Event, None, tuple[ImageCache, Features]]:
     """Decode the training images once: a small copy for random crops, and the frozen model's embedding."""
-    cache = ImageCache(backbone.preprocess.size, crop_scale)
+    cache = ImageCache(backbone.preprocess.size, crop_scale, folder)
     items = [setup_data.dataset.items[i] for i in indices]
     values: list[torch.Tensor] = []
     waiting: list[torch.Tensor] = []
@@ -212,7 +208,7 @@ def _look(
             cache.add(image)
             waiting.append(to_model_input(torch.from_numpy(image)[None], backbone.preprocess))
             if len(waiting) == CHUNK or done == len(items):
-                values.append(_embed(backbone, torch.cat(waiting), compute))
+                values.append(entering.embed([Path(item.path) for item in items[done - len(waiting) : done]], torch.cat(waiting)))
                 waiting = []
             if time.monotonic() - said > EVENT_SECONDS or done == len(items):
                 said = time.monotonic()
@@ -220,34 +216,10 @@ def _look(
     return cache, Features(torch.cat(values), torch.tensor([item.label for item in items], dtype=torch.long))
 
 
-def _embed(backbone: Backbone, inputs: torch.Tensor, compute: Compute) -> torch.Tensor:
-    """Normalised embeddings (N, D) on the CPU in fp32, in halves where the device's memory does not hold all inputs at once.
-
-    Raises:
-        TrainingError: it does not hold a single image.
-    """
-    try:
-        return image_features(backbone.model, inputs.to(compute.device)).float().cpu()
-    except torch.OutOfMemoryError as error:
-        if len(inputs) == 1:
-            raise too_small() from error
-        compute.free()
-    first, second = inputs.split((len(inputs) + 1) // 2)
-    return torch.cat([_embed(backbone, first, compute), _embed(backbone, second, compute)])
-
-
-def too_small() -> TrainingError:
-    """What to say when not even one image at a time fits."""
-    return TrainingError(
-        "the device's memory is too small for this model, even one image at a time.",
-        "Choose a smaller backbone, adapt fewer layers (Advanced), or train on the CPU.",
-    )
-
-
 def embed_all(backbone: Backbone, images: EvalSet, compute: Compute) -> torch.Tensor:
     """Normalised embeddings (N, D) of a set of pictures, on the CPU in fp32."""
     with torch.inference_mode():
-        parts = [_embed(backbone, chunk, compute) for chunk in images.chunks()]
+        parts = [embed(backbone, chunk, compute) for chunk in images.chunks()]
     return torch.cat(parts) if parts else torch.zeros(0, backbone.embed_dim)
 
 
@@ -271,7 +243,9 @@ def prepare(
     # channels last: convolutional towers are about a third faster on a CPU
     backbone.model.to(compute.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     names = data.dataset.class_names
-    cache, features = yield from _look(data, data.train, backbone, compute, spec.training.crop_scale)
+    image_split = _below(backbone, spec.adapter)
+    entering = Entering(image_split, backbone, compute)
+    cache, features = yield from _look(data, data.train, backbone, entering, spec.training.crop_scale, folder)
     missing = [names[c] for c in range(len(names)) if not bool((features.labels == c).any())]
     if missing:
         raise TrainingError(f"no training images in: {', '.join(missing)}.", "Add images to these classes, or delete them.")
@@ -290,7 +264,7 @@ def prepare(
         )
     with torch.inference_mode():
         text = text_class_weights(backbone.model, prompts).float().cpu()
-        held = Features(embed_all(backbone, held_out, compute), held_out.labels)
+        held = Features(entering.features(held_out), held_out.labels)
     if choice is None and start is not None:
         choice = start.choice
     if choice is None:
@@ -303,7 +277,7 @@ def prepare(
     leaks, before_test = [], None
     if test is not None and data.test is not None:
         learned_before = start.seen if start is not None else frozenset()
-        tested = embed_all(backbone, test, compute)
+        tested = entering.features(test)
         seen = Looks.of(features.values, cache.inputs(backbone.preprocess)) + Looks.of(held.values, held_out.chunks())
         leaks = find_leaks(data.test, data.dataset, (*data.train, *data.held_out), seen, Looks.of(tested, test.chunks()), learned_before)
         if leaks:
@@ -318,8 +292,8 @@ def prepare(
     if start is not None:
         start.adapters_into(adapters, backbone)
     shift = None if start is None else start.shift_into(weights, data.dataset.class_ids)
-    image_split = _parted(adapters, "image", lambda first: split_image_tower(backbone.model, first))
-    text_split = _parted(adapters, "text", lambda first: split_text_tower(backbone.model, prompts.tokens, first))
+    first = adapters.first_layer.get("text", 0)
+    text_split = split_text_tower(backbone.model, prompts.tokens, first) if first > 0 else None
     views = views_of(image_split, cache, backbone, compute, spec.training, folder)
     with torch.no_grad():
         text_hidden = None if text_split is None else text_split.lower(prompts.tokens)
@@ -342,6 +316,7 @@ def prepare(
         adapters=adapters,
         prompts=prompts,
         text_adapted=text_adapted,
+        entering=entering,
         before=before,
         before_test=before_test,
         image_split=image_split,
@@ -360,13 +335,15 @@ def views_of(
     if part is None:
         return None
     seen = math.ceil(training.steps * training.batch_size / len(cache))
-    return Views(cache, part.lower, backbone.preprocess, compute, training.seed, seen, folder)
+    return Views(cache, part.lower, backbone.preprocess, compute, training.seed, min(seen, training.views), folder)
 
 
-def _parted(adapters: Adapters, tower: str, part: Callable[[int], Split | None]) -> Split | None:
-    """An adapted tower in two, where there are layers below the first adapted one."""
-    first = adapters.first_layer.get(tower, 0)
-    return part(first) if first > 0 else None
+def _below(backbone: Backbone, adapter: AdapterConfig) -> Split | None:
+    """The image tower in two, where there are layers below the first one that will be adapted."""
+    if "image" not in adapter.towers or adapter.last_layers is None:
+        return None
+    first = len(find_layers(backbone.model, "image")) - adapter.last_layers
+    return split_image_tower(backbone.model, first) if first > 0 else None
 
 
 def _before(features: torch.Tensor, labels: torch.Tensor, weights: ClassWeights, scale: float) -> Before:

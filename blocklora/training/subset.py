@@ -72,5 +72,4 @@ def on_images(
         held_out=data.eval_set(tuple(held_out), backbone.preprocess),
         class_weights=weights.to(setup.compute.device),
         views=views_of(setup.image_split, cache, backbone, setup.compute, training, folder),
-        _held_hidden=None,
     )

@@ -320,10 +320,11 @@ def test_out_of_memory_halves_the_pieces_and_goes_on(make_tiny_run: Callable, mo
 
 def test_embedding_halves_what_does_not_fit(make_tiny_run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     from blocklora.errors import TrainingError
-    from blocklora.training import setup as room
+    from blocklora.training import entering as room
+    from blocklora.training.setup import embed_all
 
     setup = ready(make_tiny_run())
-    whole = room.embed_all(setup.backbone, setup.held_out, setup.compute)
+    whole = embed_all(setup.backbone, setup.held_out, setup.compute)
     real, most, sizes = room.image_features, 2, []
 
     def scarce(model: object, images: torch.Tensor) -> torch.Tensor:
@@ -333,11 +334,11 @@ def test_embedding_halves_what_does_not_fit(make_tiny_run: Callable, monkeypatch
         return real(model, images)
 
     monkeypatch.setattr(room, "image_features", scarce)
-    assert torch.allclose(room.embed_all(setup.backbone, setup.held_out, setup.compute), whole, atol=1e-5)
+    assert torch.allclose(embed_all(setup.backbone, setup.held_out, setup.compute), whole, atol=1e-5)
     assert sum(sizes) == len(whole) and max(sizes) == 2
     most = 0
     with pytest.raises(TrainingError, match="even one image at a time"):
-        room.embed_all(setup.backbone, setup.held_out, setup.compute)
+        embed_all(setup.backbone, setup.held_out, setup.compute)
 
 
 def test_a_killed_worker_shows_as_failed_and_resumes(make_tiny_run: Callable, tiny_home: Path) -> None:
