@@ -8,7 +8,7 @@ the padding (CoCa); those get the full length. `reads_end_of_text` tells which i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,17 +84,23 @@ def text_class_weights(model: nn.Module, prompts: PromptBatch | torch.Tensor, te
     an adapted text tower.
     """
     tokens, per_class = (prompts.tokens, prompts.n_templates) if isinstance(prompts, PromptBatch) else (prompts, templates)
-    return weights_of_prompts(torch.cat(_encoded(model, tokens)), per_class)
+    return weights_of_prompts(in_pieces(lambda piece: encode_text(model, piece), tokens), per_class)
 
 
-def _encoded(model: nn.Module, tokens: torch.Tensor) -> list[torch.Tensor]:
-    """Text features of `tokens` (P, L) in pieces, in as many as memory asks for."""
+def in_pieces(work: Callable[..., torch.Tensor], tokens: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+    """`work(tokens, *more)` for prompts `tokens` (P, L) and what goes with each (P, ...), in as many pieces as memory asks for.
+
+    Few prompts go through at once. Of many, each piece keeps only its result and is computed again when its gradient is wanted, with the
+    same random numbers: the gradients are those of all at once.
+    """
+    whole = (tokens, *more)
+    if torch.is_grad_enabled() and tokens.numel() <= TEXT_TOKENS:
+        return work(*whole)
+    size = max(1, TEXT_TOKENS // tokens.shape[1]) if torch.is_grad_enabled() else FROZEN_CHUNK
+    pieces = list(zip(*(part.split(size) for part in whole), strict=True))
     if not torch.is_grad_enabled():
-        return [encode_text(model, piece) for piece in tokens.split(FROZEN_CHUNK)]
-    if tokens.numel() <= TEXT_TOKENS:
-        return [encode_text(model, tokens)]
-    pieces = tokens.split(max(1, TEXT_TOKENS // tokens.shape[1]))
-    return [checkpoint(encode_text, model, piece, use_reentrant=False) for piece in pieces]
+        return torch.cat([work(*piece) for piece in pieces])
+    return torch.cat([checkpoint(work, *piece, use_reentrant=False) for piece in pieces])
 
 
 def weights_of_prompts(features: torch.Tensor, per_class: int) -> torch.Tensor:

@@ -16,6 +16,7 @@ from open_clip.transformer import Transformer, VisionTransformer, text_global_po
 from timm.models import vision_transformer, xcit
 from torch import nn
 
+from blocklora.clip.prompts import in_pieces
 from blocklora.clip.text_tower import reads_end_of_text, text_parts
 from blocklora.clip.towers import PooledXcit
 
@@ -114,7 +115,8 @@ def _xcit(tower: TimmModel, first: int) -> Split:
 
 
 def split_text_tower(model: nn.Module, tokens: torch.Tensor, first: int) -> Split | None:
-    """The text tower for prompts `tokens` (P, L) before and from layer `first` on; `lower` takes the tokens.
+    """The text tower for prompts `tokens` (P, L) before and from layer `first` on; `lower` takes the tokens, `upper` the hidden states of
+    all of them. Many prompts go through either in pieces, as they do through the whole tower.
 
     None for towers that are not causal with the feature at the end of the text.
     """
@@ -129,13 +131,13 @@ def split_text_tower(model: nn.Module, tokens: torch.Tensor, first: int) -> Spli
     def order(x: torch.Tensor) -> torch.Tensor:
         return x if text.transformer.batch_first else x.transpose(0, 1)
 
-    def lower(chosen: torch.Tensor) -> torch.Tensor:
+    def enter(chosen: torch.Tensor) -> torch.Tensor:
         x = order(text.token_embedding(chosen) + text.positional_embedding[:length])
         for block in blocks[:first]:
             x = block(x, attn_mask=mask)
         return order(x)
 
-    def upper(hidden: torch.Tensor) -> torch.Tensor:
+    def leave(tokens: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         x = order(hidden)
         for block in blocks[first:]:
             x = block(x, attn_mask=mask)
@@ -146,4 +148,4 @@ def split_text_tower(model: nn.Module, tokens: torch.Tensor, first: int) -> Spli
             return x
         return text.text_projection(x) if isinstance(text.text_projection, nn.Linear) else x @ text.text_projection.to(x.dtype)
 
-    return Split(lower, upper)
+    return Split(lambda chosen: in_pieces(enter, chosen), lambda hidden: in_pieces(leave, tokens, hidden))

@@ -11,7 +11,8 @@ from torch import nn
 
 from blocklora.clip import prompts as prompts_module
 from blocklora.clip.backbones import from_config
-from blocklora.clip.prompts import text_class_weights, tokenise
+from blocklora.clip.prompts import text_class_weights, tokenise, weights_of_prompts
+from blocklora.clip.split import split_text_tower
 from blocklora.config import AdapterConfig
 from blocklora.lora.attach import attach
 from blocklora.speeds import SPARE, Footprint, Speed, recall, recall_footprint, remember, remember_footprint
@@ -53,17 +54,27 @@ def test_the_footprint_of_a_backbone_grows_with_what_is_adapted() -> None:
     assert weights <= last.weights < 1.5 * weights
 
 
-def test_many_class_names_go_through_the_text_tower_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("last_layers", [None, 1])
+def test_many_class_names_go_through_the_text_tower_in_chunks(last_layers: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = from_config(CONFIGS["plain"])
-    adapters = attach(backbone.model, AdapterConfig(dropout=0.0), seed=0)
+    adapters = attach(backbone.model, AdapterConfig(dropout=0.0, last_layers=last_layers), seed=0)
     with torch.no_grad():
         for parameter in adapters.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     batch = tokenise([f"thing number {number}" for number in range(40)], ["a photo of a {}."], backbone)
 
+    split = split_text_tower(backbone.model, batch.tokens, adapters.first_layer["text"])
+    assert split is not None
+    with torch.no_grad():
+        hidden = split.lower(batch.tokens)
+
+    def encode() -> torch.Tensor:
+        """The whole tower, or its trained layers on what was kept."""
+        return text_class_weights(backbone.model, batch) if last_layers is None else weights_of_prompts(split.upper(hidden), 1)
+
     def run() -> tuple[torch.Tensor, list[torch.Tensor], int]:
-        size = kept_bytes(lambda: text_class_weights(backbone.model, batch), backbone.model)
-        weights = text_class_weights(backbone.model, batch)
+        size = kept_bytes(encode, backbone.model)
+        weights = encode()
         goal = torch.randn(weights.shape, generator=torch.Generator().manual_seed(3))
         return weights.detach(), list(torch.autograd.grad((weights * goal).sum(), list(adapters.parameters()), allow_unused=True)), size
 
