@@ -41,7 +41,7 @@ def _train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--dropout", type=float, metavar="P", help="share of the adapter's inputs dropped in training (default 0.25)")
     parser.add_argument("--targets", nargs="+", choices=TARGETS, help="adapted projections (default q k v)")
     parser.add_argument("--towers", nargs="+", choices=TOWERS, help="adapted towers (default both)")
-    parser.add_argument("--last-layers", type=int, metavar="K", help="adapt only the last K layers (default: all)")
+    parser.add_argument("--last-layers", type=int, metavar="K", help="adapt only the last K layers, 64: all (default: by preset)")
     parser.add_argument("--template", action="append", metavar="T", help="prompt with {} for the class name; may be given several times")
     parser.add_argument("--class-weights", choices=CLASS_WEIGHTS, help="where class weights come from (default: by preset)")
     for name in TRAINING_NUMBERS:

@@ -17,27 +17,30 @@ from blocklora.cli.follow import follow
 from blocklora.cli.options import TRAINING_NUMBERS
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import JobError
+from blocklora.jobs.launcher import LocalLauncher
 from blocklora.jobs.run_folder import RunFolder
+from blocklora.plan import BUDGET
 from blocklora.presets import preset_config
 from blocklora.projects.folders import read_loose
+from blocklora.services.planning import depth_of, planned, time_now, words_of
 from blocklora.services.results import headline
 from blocklora.services.runs import RunRequest, check_dataset, make_run, shots_of, split_of
-from blocklora.services.studio import Studio
+from blocklora.services.studio import Studio, duration
 
 MOST_PAIRS = 20  # pairs of look-alikes that are printed; result.json has all
 
 
-def _adapter(args: argparse.Namespace) -> AdapterConfig:
+def _adapter(args: argparse.Namespace, own: AdapterConfig) -> AdapterConfig:
     names = ("rank", "blocks", "alpha", "scaling", "dropout", "targets", "towers", "last_layers")
     given: dict[str, Any] = {}
     for name in names:
         value = getattr(args, name)
         if value is not None:
             given[name] = tuple(value) if isinstance(value, list) else value
-    return dataclasses.replace(AdapterConfig(), **given)
+    return dataclasses.replace(own, **given)
 
 
-def _config(args: argparse.Namespace, shots: int) -> TrainingConfig:
+def _config(args: argparse.Namespace, own: TrainingConfig) -> TrainingConfig:
     given = {
         "device": args.device,
         "templates": tuple(args.template) if args.template else None,
@@ -47,9 +50,7 @@ def _config(args: argparse.Namespace, shots: int) -> TrainingConfig:
         "retrain": args.retrain,
         "class_weights": args.class_weights,
     }
-    return dataclasses.replace(
-        preset_config(args.preset, args.backbone, shots, args.seed), **{k: v for k, v in given.items() if v is not None}
-    )
+    return dataclasses.replace(own, **{k: v for k, v in given.items() if v is not None})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,10 +105,18 @@ def _make(service: Studio, args: argparse.Namespace, out: Path, unpacked: tuple[
             print(f"left out of the others: {entry.name}: {entry.reason}", file=sys.stderr)
         for path in taken:
             print(f"left out of the others: {path}: the same picture is in a class", file=sys.stderr)
-    config = _config(args, 1)
+    config = _config(args, preset_config(args.preset, args.backbone, 1, args.seed))
     parts = split_of(dataset, config)
-    config = _config(args, shots_of(dataset, parts))
-    return make_run(out, service.home, dataset, parts, RunRequest(args.backbone, config, _adapter(args), test=test))
+    if args.preset in BUDGET and not time_now(service.home, LocalLauncher(), args.backbone, args.device):
+        print("note: this machine could not be timed with this backbone, so the recipe is used as it is.", file=sys.stderr)
+    images, classes = len(dataset.items), len(dataset.class_names)
+    shots = shots_of(dataset, parts)
+    plan = planned(service.home, args.preset, args.backbone, images, classes, args.seed, args.device, shots)
+    config, adapter = _config(args, plan.training), _adapter(args, plan.adapter)
+    depth = depth_of(service.home, args.backbone)
+    if words := words_of(plan, depth, config, adapter, duration(plan.whole or 0)):
+        print(f"note:{words}", file=sys.stderr)
+    return make_run(out, service.home, dataset, parts, RunRequest(args.backbone, config, adapter, test=test))
 
 
 def _report(service: Studio, out: Path, as_json: bool) -> int:

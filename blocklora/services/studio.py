@@ -14,7 +14,7 @@ from blocklora.jobs.events import Event, ExportStarted, FormStarted
 from blocklora.jobs.launcher import Launcher, LocalLauncher
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.jobs.spec import RunSpec
-from blocklora.presets import preset_config
+from blocklora.plan import Plan, seconds
 from blocklora.projects.dataset import Dataset
 from blocklora.projects.folds import MOST
 from blocklora.projects.library import Library
@@ -24,6 +24,7 @@ from blocklora.services.backbones import Backbones
 from blocklora.services.exported import FORMS, LABELS, exported
 from blocklora.services.going_on import Changes, GoingOn
 from blocklora.services.opened import OpenedFile, OpenedFiles
+from blocklora.services.planning import PROBE, depth_of, planned, words_of
 from blocklora.services.predicting import Predictor, PredictorFactory, Predictors
 from blocklora.services.previews import Head, Preview, Previews
 from blocklora.services.rejecting import RULE
@@ -40,7 +41,6 @@ from blocklora.services.runs import (
 from blocklora.services.status import RunStatus
 from blocklora.speeds import recall, recall_footprint
 
-PROBE = "blocklora.training.probe"
 CURRENT_RUN = "current_run"
 AGAIN = 0.5
 """Steps of a training that goes on, as a share of a whole one's."""
@@ -137,24 +137,34 @@ class Studio:
         classes = project.classes()
         return reasons_not_ready([c.name for c in classes], [c.count for c in classes])
 
-    def preset(self, project: Project, preset: str, backbone: str, seed: int = 1) -> TrainingConfig:
-        """The configuration that a preset means for a project, from image counts alone."""
+    def plan(self, project: Project, preset: str, backbone: str, seed: int = 1, device: str = "auto") -> Plan:
+        """What a preset means for a project on this machine, from image counts and measured speeds alone."""
         classes = project.classes()
-        images = sum(c.count for c in classes)
-        held_out = TrainingConfig().held_out
-        return preset_config(preset, backbone, max(1, round(images * (1 - held_out) / max(1, len(classes)))), seed)
+        return planned(self.home, preset, backbone, sum(c.count for c in classes), len(classes), seed, device)
 
-    def estimate(self, project: Project, config: TrainingConfig, backbone: str) -> Estimate:
-        """How long a run would take here if nothing stops it early, from speeds that workers measured on this machine."""
-        speed = recall(self.home, resolve(config.device), backbone)
+    def preset(self, project: Project, preset: str, backbone: str, seed: int = 1) -> TrainingConfig:
+        """The training configuration of `plan`."""
+        return self.plan(project, preset, backbone, seed).training
+
+    def estimate(self, project: Project, config: TrainingConfig, backbone: str, adapter: AdapterConfig | None = None) -> Estimate:
+        """How long a run would take here if nothing stops it early, from speeds that workers measured on this machine.
+
+        Args:
+            adapter: what is adapted; by default what the plan of the preset says.
+        """
+        speed, depth = recall(self.home, resolve(config.device), backbone), depth_of(self.home, backbone)
         if speed is None:
             return Estimate(None, self._measure_speed(resolve(config.device), backbone))
-        images = sum(c.count for c in project.classes())
-        seconds = speed.seconds(images, round(images * config.held_out) * (config.checks + 1), config.steps_planned * config.batch_size)
-        words = f"About {duration(seconds)}{self._memory(project, config, backbone, images)} on this machine."
+        plan = self.plan(project, config.preset, backbone, config.seed, config.device)
+        used = adapter or plan.adapter
+        classes = project.classes()
+        images = sum(c.count for c in classes)
+        needed = seconds(speed, depth, config, used, images, len(classes))
+        words = f"About {duration(needed)}{self._memory(project, config, backbone, images)} on this machine."
         words += " It may stop earlier by itself." if config.patience is not None else ""
+        words += words_of(plan, depth, config, used, duration(plan.whole or 0))
         words += self._judging(config, speed.step_image * config.steps * config.batch_size)
-        return Estimate(seconds, words)
+        return Estimate(needed, words)
 
     def _judging(self, config: TrainingConfig, seconds: float) -> str:
         """Whether every image will be judged by a model that has not seen it, in words; `seconds` is one whole training."""

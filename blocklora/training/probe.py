@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blocklora.config import AdapterConfig
-from blocklora.speeds import EXPORT_GUESS, Speed, recall, remember, remember_footprint
+from blocklora.speeds import EXPORT_GUESS, Depth, Speed, recall, remember, remember_depth, remember_footprint
 
 CLASSES, BATCH = 4, 8
+NAMES = 16  # class names that are timed by themselves
+EXPORT_LOOKS = 150  # an export's gate asks model and file about so many pictures, or as long as that takes
 STEPS = 3
 
 
@@ -37,6 +39,7 @@ def probe(home: Path, name: str, device: str) -> Speed:
 
     from blocklora.clip.backbones import load_backbone
     from blocklora.clip.prompts import image_features, text_class_weights, tokenise
+    from blocklora.clip.split import split_image_tower
     from blocklora.lora.attach import attach
     from blocklora.training.device import choose
     from blocklora.training.memory import footprint
@@ -62,11 +65,21 @@ def probe(home: Path, name: str, device: str) -> Speed:
             logits = 100 * image_features(backbone.model, images).float() @ text_class_weights(backbone.model, prompts).float().T
         loss = F.cross_entropy(logits, labels)
         torch.autograd.grad(loss, adapters.parameters())
-        return float(loss)
+        return float(loss.detach())
+
+    names = tokenise([f"class {i}" for i in range(NAMES)], ["a photo of a {}."], backbone).to(compute.device)
+
+    def naming() -> None:
+        with compute.autocast():
+            weights = text_class_weights(backbone.model, names)
+        torch.autograd.grad(weights.float().sum(), adapters.parameters(), allow_unused=True)
 
     remember_footprint(home, device, name, footprint(backbone, adapters, compute))
+    remember_depth(home, name, Depth(adapters.n_layers["image"], split_image_tower(backbone.model, 1) is not None))
     known = recall(home, device, name)
-    return Speed(fixed, looking, _timed(step) / BATCH, known.export if known else EXPORT_GUESS)
+    a_name = _timed(naming) / NAMES
+    an_image = max(0.0, _timed(step) - CLASSES * a_name) / BATCH
+    return Speed(fixed, looking, an_image, known.export if known else EXPORT_GUESS + EXPORT_LOOKS * looking, a_name)
 
 
 def main() -> int:

@@ -209,7 +209,8 @@ def work(run: RunFolder) -> int:
                 watcher.trained = True
                 say(Finished(result["seconds"], result["stopped_early"]))
             _follow(run, spec.then, watcher)
-            speed = stopwatch.speed(recall(Path(spec.home), spec.device, spec.backbone), exported=bool(spec.then))
+            known = recall(Path(spec.home), spec.device, spec.backbone)
+            speed = stopwatch.speed(known, exported=bool(spec.then), all_layers=spec.adapter.last_layers is None)
             if speed is not None:
                 remember(Path(spec.home), spec.device, spec.backbone, speed)
         return 0

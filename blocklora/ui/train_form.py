@@ -23,9 +23,9 @@ SETTING = "train_form"  # kept with the project, so that a reload and a second p
 ADAPTER_NUMBERS = ("rank", "blocks", "alpha", "dropout", "last_layers")
 TRAINING_NUMBERS = (
     *("learning_rate", "head_learning_rate", "weight_decay", "label_smoothing", "crop_scale"),
-    *("steps", "batch_size", "held_out", "estimate_minutes", "seed"),
+    *("steps", "batch_size", "views", "held_out", "estimate_minutes", "seed"),
 )
-WHOLE = frozenset({"rank", "blocks", "last_layers", "steps", "batch_size", "seed"})
+WHOLE = frozenset({"rank", "blocks", "last_layers", "steps", "batch_size", "views", "seed"})
 SETS = {"targets": AdapterConfig, "towers": AdapterConfig}
 RUN_CHOICES = ("class_weights", "retrain", "device", "precision")
 CHOICES = {"scaling": AdapterConfig, **dict.fromkeys(RUN_CHOICES, TrainingConfig)}
@@ -74,8 +74,8 @@ class TrainForm:
         """Let the project remember what was chosen."""
         project.set_setting(SETTING, {**self.fields, "preset": self.preset, "backbone": self.backbone})
 
-    def adapter(self) -> AdapterConfig:
-        """The adapter that the form asks for.
+    def adapter(self, own: AdapterConfig | None = None) -> AdapterConfig:
+        """The adapter that the form asks for, the preset's `own` where it asks for nothing else.
 
         Raises:
             ConfigError: a field is not a number, or outside its declared limits.
@@ -84,15 +84,20 @@ class TrainForm:
         values |= {name: tuple(filter(None, self.fields[name].split(","))) for name in SETS if name in self.fields}
         if "scaling" in self.fields:
             values["scaling"] = self.fields["scaling"]
-        return AdapterConfig(**values)
+        return dataclasses.replace(own or AdapterConfig(), **values)
 
     def training(self, studio: Studio, project: Project) -> TrainingConfig:
+        """The training configuration of `settings`."""
+        return self.settings(studio, project)[0]
+
+    def settings(self, studio: Studio, project: Project) -> tuple[TrainingConfig, AdapterConfig]:
         """The preset for this project, with the form's own values in place of the preset's.
 
         Raises:
             ConfigError: as `adapter`, or a template without {}.
         """
-        own = studio.preset(project, self.preset, self.backbone)
+        device = self.fields.get("device", "auto")
+        own = studio.plan(project, self.preset, self.backbone, device=device if device in limits("device")["choices"] else "auto")
         values: dict[str, Any] = {name: _number(name, self.fields[name]) for name in TRAINING_NUMBERS if name in self.fields}
         values |= {name: self.fields[name] for name in RUN_CHOICES if name in self.fields}
         if "templates" in self.fields:
@@ -100,7 +105,7 @@ class TrainForm:
             if len(lines) > MOST_TEMPLATES:
                 raise ConfigError(f"{len(lines)} prompt templates; at most {MOST_TEMPLATES} are used.", "Keep the best ones.")
             values["templates"] = tuple(lines)
-        return dataclasses.replace(own, **values)
+        return dataclasses.replace(own.training, **values), self.adapter(own.adapter)
 
 
 def default_text(name: str) -> str:

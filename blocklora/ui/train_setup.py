@@ -33,6 +33,7 @@ LABELS = {
     "crop_scale": "Smallest crop",
     "steps": "Steps",
     "batch_size": "Images in a step",
+    "views": "Views kept of an image",
     "held_out": "Held-out share",
     "retrain": "Then train on all images",
     "estimate_minutes": "Minutes to judge all images",
@@ -59,7 +60,10 @@ CHOICE_WORDS = {
 GROUPS = (
     ("Adapter", ("rank", "blocks", "alpha", "scaling", "dropout", "last_layers", "targets", "towers")),
     ("Classes", ("class_weights", "templates")),
-    ("Training", ("steps", "batch_size", "learning_rate", "head_learning_rate", "weight_decay", "label_smoothing", "crop_scale")),
+    (
+        "Training",
+        ("steps", "batch_size", "learning_rate", "head_learning_rate", "weight_decay", "label_smoothing", "crop_scale", "views"),
+    ),
     ("Run", ("held_out", "estimate_minutes", "retrain", "seed", "device", "precision")),
 )
 
@@ -69,7 +73,7 @@ class Offer:
     """What the form can offer.
 
     `times` are a few words on each preset's length here, `own` what the chosen preset would use; `where` says of backbones by name where
-    they are, `speeds` how many images a second each trains on here.
+    they are, `speeds` how many images a second each trains on here; `own_layers` is the preset's number of last layers, None for all.
     """
 
     backbones: Sequence[BackboneInfo]
@@ -78,6 +82,7 @@ class Offer:
     own: TrainingConfig
     where: Mapping[str, str] = field(default_factory=dict)
     speeds: Mapping[str, float] = field(default_factory=dict)
+    own_layers: int | None = None
 
 
 def draw(key: str, form: TrainForm, offer: Offer) -> str:
@@ -159,7 +164,7 @@ def _field(name: str, form: TrainForm, offer: Offer) -> str:
     if name == "templates":
         return _templates(form)
     body = _select(name, value, offer) if name in CHOICES else _number(name, value, offer)
-    doc, words = str(limits(name)["doc"]), html.escape(_range_words(name))
+    doc, words = str(limits(name)["doc"]), html.escape(_range_words(name, offer))
     return (
         f'<label class="field{" wider" if name == "class_weights" else ""}" title="{html.escape(doc)}">'
         f"<span>{html.escape(LABELS[name])}</span>{body}"
@@ -167,20 +172,24 @@ def _field(name: str, form: TrainForm, offer: Offer) -> str:
     )
 
 
-def _range_words(name: str) -> str:
+def _range_words(name: str, offer: Offer) -> str:
     """The limits of a number in words; '' for a choice."""
     low, high = limits(name)["low"], limits(name)["high"]
     if low is None:
         return ""
     if name == "seed":
         return "any whole number"
-    return "empty: all of them" if name == "last_layers" else f"{low:g} to {high:,g}".replace("e-0", "e-")
+    if name == "last_layers":
+        return "empty: all of them" if offer.own_layers is None else f"empty: {offer.own_layers}; {high:g}: all of them"
+    return f"{low:g} to {high:,g}".replace("e-0", "e-")
 
 
 def _number(name: str, value: str, offer: Offer) -> str:
     """A number field; where the preset decides, its value stands there in grey."""
     own = getattr(offer.own, name, None)
-    grey = f"{own:g}" if own is not None and not default_text(name) else "all" if name == "last_layers" else ""
+    grey = f"{own:g}" if own is not None and not default_text(name) else ""
+    if name == "last_layers":
+        grey = "all" if offer.own_layers is None else str(offer.own_layers)
     data = limits(name)
     step = "1" if name in WHOLE else "any"
     return (

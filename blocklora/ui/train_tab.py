@@ -105,10 +105,10 @@ class TrainTab:
         return next((info.title for info in self.studio.backbones() if info.name == name), name)
 
     def _draw_form(self, project: Project, form: TrainForm) -> str:
-        own = self.studio.preset(project, form.preset, form.backbone)
+        own = self.studio.plan(project, form.preset, form.backbone)
         infos, service = self.studio.backbones(), self.studio.backbone_service
         speeds = {info.name: speed for info in infos if (speed := service.speed(info.name)) is not None}
-        offer = Offer(infos, devices(), self._times(project, form), own, self._where(), speeds)
+        offer = Offer(infos, devices(), self._times(project, form), own.training, self._where(), speeds, own.adapter.last_layers)
         return train_setup.draw(project.id, form, offer)
 
     def _where(self) -> dict[str, str]:
@@ -122,10 +122,10 @@ class TrainTab:
     def _time(self, project: Project, form: TrainForm, preset: str) -> str:
         """How long a preset would take here, in a few words; '' while nobody knows."""
         try:
-            config = TrainForm(preset, form.backbone, form.fields).training(self.studio, project)
+            config, adapter = TrainForm(preset, form.backbone, form.fields).settings(self.studio, project)
         except ConfigError:
             return ""
-        seconds = self.studio.estimate(project, config, form.backbone).seconds
+        seconds = self.studio.estimate(project, config, form.backbone, adapter).seconds
         return "" if seconds is None else f"about {duration(seconds)}"
 
     def _draw_go(self, project: Project, form: TrainForm) -> str:
@@ -161,8 +161,7 @@ class TrainTab:
         if reasons := self.studio.not_ready(project):
             return False, "".join(f"<p>{html.escape(reason)}</p>" for reason in reasons), off + html.tab_button("Add images", "images")
         try:
-            config = form.training(self.studio, project)
-            form.adapter()
+            config, adapter = form.settings(self.studio, project)
         except ConfigError as error:
             words = f'<p class="wrong" role="alert">{html.escape(error.message)}</p><p class="hint">{html.escape(error.advice)}</p>'
             return True, words, off
@@ -171,7 +170,7 @@ class TrainTab:
         if not self.studio.backbone_service.is_here(form.backbone):
             return True, "", ""  # what to do about it stands in the place of the button
         hints = ["It will wait until the run above is over."] if busy else []
-        words = f"<p>{html.escape(self.studio.estimate(project, config, form.backbone).words)}</p>{self._without(project, form)}"
+        words = f"<p>{html.escape(self.studio.estimate(project, config, form.backbone, adapter).words)}</p>{self._without(project, form)}"
         words += "".join(f'<p class="hint">{html.escape(hint)}</p>' for hint in hints)
         button = html.local_button("Train another" if busy else "Train", "train", kind="" if busy else "primary", icon_name="play")
         return True, words, button
@@ -227,7 +226,7 @@ class TrainTab:
         project, form = self.ctx.open_project(values), TrainForm.of(act.data)
         if missing := self.studio.backbone_service.missing(form.backbone):
             raise BackboneError(missing, "Fetch it first, or choose another.")
-        config, adapter = form.training(self.studio, project), form.adapter()
+        config, adapter = form.settings(self.studio, project)
         form.keep(project)
         self.studio.start_training(project, config, form.backbone, adapter)
         return {self.now: self._draw_now(project), self.go: self._draw_go(project, form)}

@@ -1,0 +1,105 @@
+"""How much of a recipe is worth its time: which layers, how many kept views and how many steps, where a backbone is costly.
+
+With the small built-in backbone a recipe's steps take seconds. With ViT-B/32 on a processor the same steps take minutes, and most of that
+is spent in layers that few images hardly change. So Quick and Balanced have a budget in units of one forward pass of the frozen model over
+all images, which says the same on every machine: where the whole recipe does not fit, the adapters go into the last layers alone, what lies
+below is computed once for a few random views of each image, and there are as many steps as fit. What is decided stands in the run's
+specification, so that a run that is resumed or done again decides nothing anew.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from blocklora.config import AdapterConfig, TrainingConfig
+from blocklora.presets import BUILTIN
+from blocklora.speeds import Depth, Speed
+
+BUDGET = {"quick": 14.0, "balanced": 60.0}
+"""Forward passes over all images that a recipe may take from its start to its file; the rest of Quick's fifteen is for a busy machine."""
+NO_MATTER = 60.0
+"""Seconds of training that are not worth cutting."""
+SHARES = (1 / 2, 1 / 3, 1 / 4, 1 / 6)
+"""Shares of the layers that are tried, from the top: the first that leaves enough steps is taken."""
+ENOUGH = {"quick": 60, "balanced": 300}
+"""Steps that are worth more than more layers."""
+LEAST = 30
+"""Steps below which training is no training, whatever the budget says."""
+VIEWS = {"quick": 4, "balanced": 8}
+CHECKS = {"quick": 5, "balanced": 10}
+FORWARD = 0.45
+"""A forward pass's share of a training step through the same layers: the other half goes back through the activations."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of a run. `whole` is how long the recipe would take uncut, in seconds; None where nothing was cut."""
+
+    training: TrainingConfig
+    adapter: AdapterConfig
+    whole: float | None = None
+
+
+def seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter: AdapterConfig, images: int, classes: int) -> float:
+    """How long a run takes if nothing stops it early, without judging every image.
+
+    Args:
+        images: all of them, held-out ones included.
+    """
+    share = _share(depth, adapter)
+    held_out = round(images * training.held_out)
+    looks = held_out * (training.checks + 1) * share
+    a_step = (training.batch_size * speed.step_image + classes * speed.step_class) * share
+    total = speed.fixed + images * speed.look + looks * speed.look + training.steps_planned * a_step + speed.export
+    if share < 1:
+        for trained in (images - held_out, *([images] if training.steps_planned > training.steps else [])):
+            views = min(training.views, math.ceil(training.steps * training.batch_size / max(1, trained)))
+            total += views * trained * (1 - share) * FORWARD * speed.step_image
+    return total
+
+
+def _share(depth: Depth | None, adapter: AdapterConfig) -> float:
+    """The share of its layers that a step runs through; what cannot be parted runs whole."""
+    if depth is None or not depth.parted or adapter.last_layers is None:
+        return 1.0
+    return min(1.0, adapter.last_layers / depth.image)
+
+
+def plan(recipe: TrainingConfig, backbone: str, speed: Speed | None, depth: Depth | None, images: int, classes: int) -> Plan:
+    """What a recipe comes to with a backbone on this machine.
+
+    The built-in backbone, the thorough recipe, machines that were not timed yet, and recipes that are short anyway are left as they are.
+
+    Args:
+        speed: as workers measured it here.
+        images: all of them, held-out ones included.
+    """
+    whole = Plan(recipe, AdapterConfig())
+    if recipe.preset not in BUDGET or backbone == BUILTIN or speed is None or images < 1:
+        return whole
+    uncut = seconds(speed, depth, recipe, whole.adapter, images, classes)
+    budget = BUDGET[recipe.preset] * images * speed.look
+    if uncut <= budget or uncut - speed.fixed - speed.export - images * speed.look <= NO_MATTER:
+        return whole
+    short = replace(recipe, views=VIEWS[recipe.preset], checks=CHECKS[recipe.preset])
+    if recipe.preset == "quick":
+        short = replace(short, estimate_minutes=0.0)
+    layers = [AdapterConfig(last_layers=max(1, round(share * depth.image))) for share in SHARES] if depth and depth.parted else []
+    tries = [(adapter, _steps(speed, depth, short, adapter, images, classes, budget)) for adapter in layers or [whole.adapter]]
+    adapter, steps = next((found for found in tries if found[1] >= ENOUGH[recipe.preset]), tries[-1])
+    return Plan(replace(short, steps=max(LEAST, min(steps, recipe.steps))), adapter, uncut)
+
+
+def _steps(
+    speed: Speed, depth: Depth | None, training: TrainingConfig, adapter: AdapterConfig, images: int, classes: int, budget: float
+) -> int:
+    """The most steps, up to the recipe's own, with which a run stays within `budget` seconds; 0 where even one is too much."""
+    low, high = 0, training.steps
+    while low < high:
+        middle = (low + high + 1) // 2
+        if seconds(speed, depth, replace(training, steps=middle), adapter, images, classes) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return low

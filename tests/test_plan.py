@@ -1,0 +1,66 @@
+"""What a recipe comes to: left alone where it is cheap, within its budget where it is not, and never below what is worth doing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from blocklora.config import AdapterConfig
+from blocklora.plan import BUDGET, ENOUGH, LEAST, plan, seconds
+from blocklora.presets import preset_config
+from blocklora.speeds import Depth, Speed
+
+COSTLY = Speed(fixed=5, look=0.03, step_image=0.03, export=25, step_class=0.002)  # about ViT-B/32 on two cores
+DEPTH = Depth(12, True)
+
+
+@pytest.mark.parametrize("preset", ["quick", "balanced"])
+def test_a_costly_backbone_is_held_to_its_budget(preset: str) -> None:
+    recipe = preset_config(preset, "ViT-B-32", 13)
+    found = plan(recipe, "ViT-B-32", COSTLY, DEPTH, 160, 10)
+    needed = seconds(COSTLY, DEPTH, found.training, found.adapter, 160, 10)
+    assert needed <= BUDGET[preset] * 160 * COSTLY.look
+    assert found.whole is not None and found.whole > 2 * needed
+    assert found.adapter.last_layers is not None and found.adapter.last_layers < 12
+    assert LEAST <= found.training.steps < recipe.steps and found.training.retrain == recipe.retrain
+    one_more = replace(found.training, steps=found.training.steps + 1)
+    assert seconds(COSTLY, DEPTH, one_more, found.adapter, 160, 10) > BUDGET[preset] * 160 * COSTLY.look
+
+
+def test_the_first_share_of_layers_that_leaves_enough_steps_is_taken() -> None:
+    recipe = preset_config("quick", "ViT-B-32", 13)
+    roomy = plan(recipe, "ViT-B-32", replace(COSTLY, step_image=0.012, export=5), DEPTH, 320, 10)
+    assert roomy.adapter.last_layers == 6 and roomy.training.steps >= ENOUGH["quick"]
+    tight = plan(recipe, "ViT-B-32", replace(COSTLY, step_image=0.1), DEPTH, 160, 10)
+    assert tight.adapter.last_layers == 2 and tight.training.steps >= LEAST
+
+
+def test_cheap_runs_the_builtin_and_the_reference_stay_as_they_are() -> None:
+    quick = preset_config("quick", "ViT-B-32", 13)
+    fast = Speed(fixed=5, look=0.001, step_image=0.001, export=5)
+    assert plan(quick, "ViT-B-32", fast, DEPTH, 160, 10).training == quick
+    assert plan(quick, "ViT-B-32", None, DEPTH, 160, 10).training == quick
+    assert plan(quick, "ViT-B-32", None, DEPTH, 160, 10).adapter == AdapterConfig()
+    own = preset_config("quick", "builtin", 13)
+    assert plan(own, "builtin", COSTLY, DEPTH, 160, 10).training == own
+    reference = preset_config("thorough", "ViT-B-32", 13)
+    assert plan(reference, "ViT-B-32", COSTLY, DEPTH, 160, 10).training == reference
+
+
+@pytest.mark.parametrize("depth", [None, Depth(2, False)])
+def test_what_cannot_be_parted_has_fewer_steps_of_all_layers(depth: Depth | None) -> None:
+    found = plan(preset_config("quick", "tower", 13), "tower", COSTLY, depth, 160, 10)
+    assert found.adapter == AdapterConfig() and LEAST <= found.training.steps < 200
+
+
+def test_seconds_count_what_is_run() -> None:
+    recipe = replace(preset_config("quick", "ViT-B-32", 13), steps=40, checks=4, views=3)
+    all_layers = seconds(COSTLY, DEPTH, recipe, AdapterConfig(), 160, 10)
+    # start, 160 looks, 5 checks of 32 held-out ones, two trainings of 40 steps with 32 images and 10 names, export
+    assert all_layers == pytest.approx(5 + 160 * 0.03 + 160 * 0.03 + 80 * (32 * 0.03 + 10 * 0.002) + 25)
+    last = seconds(COSTLY, DEPTH, recipe, AdapterConfig(last_layers=3), 160, 10)
+    assert last < all_layers - 0.6 * 80 * (32 * 0.03 + 10 * 0.002)
+    assert last < seconds(COSTLY, DEPTH, replace(recipe, views=9), AdapterConfig(last_layers=3), 160, 10)
+    assert seconds(COSTLY, DEPTH, recipe, AdapterConfig(last_layers=64), 160, 10) == pytest.approx(all_layers)
+    assert seconds(COSTLY, DEPTH, replace(recipe, held_out=0.0), AdapterConfig(), 160, 10) < 0.7 * all_layers
