@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from blocklora.lora.layers import AdaptedAttention
+
 
 class PlainAttention(nn.Module):
     """Stands in for an `nn.MultiheadAttention` while a model is traced; whatever is no plain self-attention goes to that module."""
@@ -45,12 +47,14 @@ class PlainAttention(nn.Module):
 
 @contextmanager
 def plain_attention(model: nn.Module) -> Iterator[None]:
-    """Put `PlainAttention` in the place of every fitting module below `model`; the model is as before afterwards."""
+    """Put `PlainAttention` in the place of every fitting module below `model`; the model is as before afterwards. What stands in for an
+    attention with adapters is left alone: it is plain already, and reads the weights of the module inside it.
+    """
     fitting = [
         (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
-        if isinstance(child, nn.MultiheadAttention) and _fits(child)
+        if isinstance(child, nn.MultiheadAttention) and _fits(child) and not isinstance(parent, AdaptedAttention)
     ]
     for parent, name, child in fitting:
         setattr(parent, name, PlainAttention(child).train(child.training))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import tempfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Overflow:
 
     def __init__(self, folder: Path) -> None:
         self._stream = tempfile.TemporaryFile(dir=folder, prefix=".pictures-")  # noqa: SIM115 - open as long as this object lives
+        weakref.finalize(self, self._stream.close)
         self._map: mmap.mmap | None = None
         self.n_bytes = 0
 

@@ -35,6 +35,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from step_profile import profile
+from step_profile import table as profile_table
+
 from blocklora.clip.backbones import Backbone, from_config
 from blocklora.clip.precision import has_bf16
 from blocklora.clip.prompts import image_features, text_class_weights, tokenise, weights_of_prompts
@@ -278,12 +281,19 @@ def main() -> int:
     parser.add_argument("--last", type=int, nargs="*", default=[4], help="numbers of last layers to adapt (default: 4)")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="only: where our steps' time goes, by kind of operation")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     bench = Bench(args.model, args.batch, args.rank)
     if args.one:
         print(own_peak(bench, args.one))
+        return 0
+    if args.profile:
+        precisions = ("fp32", "bf16") if has_bf16(torch.device("cpu")) else ("fp32",)
+        shares = {f"all layers, {precision}": profile(bench.ours(precision)) for precision in precisions}
+        shares |= {f"last {k}, {precision}": profile(bench.last(k, precision)[0]) for k in args.last for precision in precisions}
+        print(profile_table(shares))
         return 0
     result = measure(bench, args)
     if args.memory:

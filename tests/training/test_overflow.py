@@ -70,6 +70,8 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
+        def close(self) -> None: ...
+
         def seek(self, offset: int) -> None: ...
 
         def write(self, data: bytes) -> None:
