@@ -18,6 +18,8 @@ from blocklora.speeds import Depth, Speed
 
 BUDGET = {"quick": 14.0, "balanced": 60.0}
 """Forward passes over all images that a recipe may take from its start to its file; the rest of Quick's fifteen is for a busy machine."""
+FEW = 160
+"""Images that the budget is counted over at least: starting and exporting take as long for a handful."""
 NO_MATTER = 60.0
 """Seconds of training that are not worth cutting."""
 SHARES = (1 / 2, 1 / 3, 1 / 4, 1 / 6)
@@ -50,13 +52,18 @@ def seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter
     share = _share(depth, adapter)
     held_out = round(images * training.held_out)
     looks = held_out * (training.checks + 1) * share
-    a_step = (training.batch_size * speed.step_image + classes * speed.step_class) * share
+    a_step = step_seconds(speed, depth, training, adapter, classes)
     total = speed.fixed + images * speed.look + looks * speed.look + training.steps_planned * a_step + speed.export
     if share < 1:
         for trained in (images - held_out, *([images] if training.steps_planned > training.steps else [])):
             views = min(training.views, math.ceil(training.steps * training.batch_size / max(1, trained)))
             total += views * trained * (1 - share) * FORWARD * speed.step_image
     return total
+
+
+def step_seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter: AdapterConfig, classes: int) -> float:
+    """How long a step takes: its images and all class names, through the layers that are trained."""
+    return (training.batch_size * speed.step_image + classes * speed.step_class) * _share(depth, adapter)
 
 
 def _share(depth: Depth | None, adapter: AdapterConfig) -> float:
@@ -79,7 +86,7 @@ def plan(recipe: TrainingConfig, backbone: str, speed: Speed | None, depth: Dept
     if recipe.preset not in BUDGET or backbone == BUILTIN or speed is None or images < 1:
         return whole
     uncut = seconds(speed, depth, recipe, whole.adapter, images, classes)
-    budget = BUDGET[recipe.preset] * images * speed.look
+    budget = BUDGET[recipe.preset] * max(images, FEW) * speed.look
     if uncut <= budget or uncut - speed.fixed - speed.export - images * speed.look <= NO_MATTER:
         return whole
     short = replace(recipe, views=VIEWS[recipe.preset], checks=CHECKS[recipe.preset])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from blocklora.config import AdapterConfig
-from blocklora.plan import BUDGET, ENOUGH, LEAST, plan, seconds
+from blocklora.plan import BUDGET, ENOUGH, FEW, LEAST, plan, seconds
 from blocklora.presets import preset_config
 from blocklora.speeds import Depth, Speed
 
@@ -34,6 +34,15 @@ def test_the_first_share_of_layers_that_leaves_enough_steps_is_taken() -> None:
     assert roomy.adapter.last_layers == 6 and roomy.training.steps >= ENOUGH["quick"]
     tight = plan(recipe, "ViT-B-32", replace(COSTLY, step_image=0.1), DEPTH, 160, 10)
     assert tight.adapter.last_layers == 2 and tight.training.steps >= LEAST
+
+
+def test_a_handful_of_images_has_the_budget_of_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = preset_config("quick", "ViT-B-32", 5)
+    few = plan(recipe, "ViT-B-32", COSTLY, DEPTH, 24, 4)
+    assert few.whole is not None and few.training.steps > LEAST
+    assert seconds(COSTLY, DEPTH, few.training, few.adapter, 24, 4) <= BUDGET["quick"] * FEW * COSTLY.look
+    monkeypatch.setattr("blocklora.plan.FEW", 1)
+    assert plan(recipe, "ViT-B-32", COSTLY, DEPTH, 24, 4).training.steps == LEAST
 
 
 def test_cheap_runs_the_builtin_and_the_reference_stay_as_they_are() -> None:

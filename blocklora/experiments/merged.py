@@ -50,9 +50,9 @@ def models(backbone: Backbone, config: AdapterConfig, seed: int) -> dict[str, nn
         else:
             adapters.load_state_dict(learned)
             adapters.merge()
-        found[variant] = whole.visual.eval()  # type: ignore[union-attr,operator]
+        found[variant] = whole.visual.eval()  # type: ignore[union-attr]
     for variant in ("base", "control"):
-        found[variant] = copy.deepcopy(backbone.model.visual).eval()  # type: ignore[union-attr,operator]
+        found[variant] = copy.deepcopy(backbone.model.visual).eval()  # type: ignore[union-attr]
     return {variant: found[variant] for variant in VARIANTS}
 
 
@@ -75,7 +75,7 @@ def peak_mb(call: Call) -> float:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         call()
     now = most = 0
-    for event in profile.profiler.kineto_results.events():  # type: ignore[union-attr]
+    for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
             now += event.nbytes()
             most = max(most, now)

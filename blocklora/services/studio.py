@@ -14,7 +14,7 @@ from blocklora.jobs.events import Event, ExportStarted, FormStarted
 from blocklora.jobs.launcher import Launcher, LocalLauncher
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.jobs.spec import RunSpec
-from blocklora.plan import Plan, seconds
+from blocklora.plan import Plan, seconds, step_seconds
 from blocklora.projects.dataset import Dataset
 from blocklora.projects.folds import MOST
 from blocklora.projects.library import Library
@@ -163,7 +163,7 @@ class Studio:
         words = f"About {duration(needed)}{self._memory(project, config, backbone, images)} on this machine."
         words += " It may stop earlier by itself." if config.patience is not None else ""
         words += words_of(plan, depth, config, used, duration(plan.whole or 0))
-        words += self._judging(config, speed.step_image * config.steps * config.batch_size)
+        words += self._judging(config, config.steps * step_seconds(speed, depth, config, used, len(classes)))
         return Estimate(needed, words)
 
     def _judging(self, config: TrainingConfig, seconds: float) -> str:
