@@ -8,6 +8,7 @@ way of measuring cannot tell apart. Weights are random, and so are the adapters:
 from __future__ import annotations
 
 import copy
+import os
 import statistics
 import tempfile
 import time
@@ -72,6 +73,7 @@ def interleaved(calls: dict[str, Call], rounds: int) -> dict[str, list[float]]:
 
 def peak_mb(call: Call) -> float:
     """Most megabytes that torch holds on the CPU at once for what `call` makes, beside what was there before."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler otherwise tells the terminal of its own doings
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         call()
     now = most = 0

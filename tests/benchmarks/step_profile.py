@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -27,6 +28,7 @@ def kind_of(name: str) -> str:
 def profile(step: Callable[[], None], rounds: int = 3) -> dict[str, float]:
     """Share of each kind of operation (0..1) in the time that operators took themselves, in `rounds` steps."""
     step()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler otherwise tells the terminal of its own doings
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
         for _ in range(rounds):
             step()
