@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blocklora.config import AdapterConfig
-from blocklora.speeds import EXPORT_GUESS, Depth, Speed, recall, remember, remember_depth, remember_footprint
+from blocklora.speeds import Depth, Speed, recall, remember, remember_depth, remember_footprint
 
 CLASSES, BATCH = 4, 8
 NAMES = 16  # class names that are timed by themselves
-EXPORT_LOOKS = 150  # an export's gate asks model and file about so many pictures, or as long as that takes
+EXPORT_START, EXPORT_LOOKS = 10.0, 500  # an export takes so many seconds, and as long as looking at so many pictures: tracing, and the gate
 STEPS = 3
 
 
@@ -79,7 +79,7 @@ def probe(home: Path, name: str, device: str) -> Speed:
     known = recall(home, device, name)
     a_name = _timed(naming) / NAMES
     an_image = max(0.0, _timed(step) - CLASSES * a_name) / BATCH
-    return Speed(fixed, looking, an_image, known.export if known else EXPORT_GUESS + EXPORT_LOOKS * looking, a_name)
+    return Speed(fixed, looking, an_image, known.export if known else EXPORT_START + EXPORT_LOOKS * looking, a_name)
 
 
 def main() -> int:
