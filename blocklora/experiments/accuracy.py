@@ -22,6 +22,8 @@ from blocklora.experiments.tables import Row, Rows
 from blocklora.experiments.variants import Entry, Variant
 from blocklora.training.device import Compute
 
+KEPT_PICTURES = 5_000  # decoded ones of all seeds together: about a gigabyte
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -49,25 +51,35 @@ class Bench:
         return {}
 
     def drawn(self, name: str, seed: int) -> Drawn:
-        """The pictures of a set that a seed draws. Only the last one's are kept: the grid goes set by set, seed by seed."""
+        """The pictures of a set that a seed draws. Those of other sets are let go, and of other seeds where they are many."""
         if (name, seed) not in self._drawn:
             bed = next((drawn.bed for (other, _), drawn in self._drawn.items() if other == name), None)
-            self._drawn.clear()
-            self._drawn[name, seed] = Drawn(bed or Bed(self.backbone, self.compute, read_set(self.root, name)), seed, max(self.grid.shots))
+            bed = bed or Bed(self.backbone, self.compute, read_set(self.root, name))
+            if self._many(bed) or all(other != name for other, _ in self._drawn):
+                self._drawn.clear()
+            self._drawn[name, seed] = Drawn(bed, seed, max(self.grid.shots))
         return self._drawn[name, seed]
+
+    def _many(self, bed: Bed) -> bool:
+        return len(bed.data.class_names) * max(self.grid.shots) * len(self.grid.seeds) > KEPT_PICTURES
 
     def train(self, variants: Sequence[Variant]) -> None:
         """All trainings of `variants` that are not there yet."""
+        every = list({tuple(variant.key().items()): variant for variant in variants}.values())  # the same is trained once
         for name in self.grid.sets:
-            for seed in self.grid.seeds:
-                for count in self.grid.shots:
-                    every = {tuple(variant.key().items()): variant for variant in variants}.values()  # the same is trained once
-                    wanted = [variant for variant in every if self.rows.find(self.key(variant, name, count, seed)) is None]
-                    shots = self.drawn(name, seed).shots(count) if wanted else None
-                    for variant in wanted:
-                        assert shots is not None
-                        row = self.rows.once(self.key(variant, name, count, seed), partial(trained, shots, variant, self.protocol))
-                        self.say(f"{name}, {count} shots, seed {seed}, {variant.key()}: {row['top1']:.1f} in {row['seconds']:.0f} s")
+            for count in self.grid.shots:
+                wanted = [
+                    (variant, seed)
+                    for variant in every  # variant by variant, so that a run that is stopped has all seeds of what it has
+                    for seed in self.grid.seeds
+                    if self.rows.find(self.key(variant, name, count, seed)) is None
+                ]
+                if wanted and self._many(self.drawn(name, self.grid.seeds[0]).bed):
+                    wanted.sort(key=lambda pair: pair[1])  # seed by seed, since only one seed's pictures are kept
+                for variant, seed in wanted:
+                    shots = self.drawn(name, seed).shots(count)
+                    row = self.rows.once(self.key(variant, name, count, seed), partial(trained, shots, variant, self.protocol))
+                    self.say(f"{name}, {count} shots, seed {seed}, {variant.words()}: {row['top1']:.1f} in {row['seconds']:.0f} s")
 
     def try_heads(self, heads: Sequence[str]) -> None:
         """All figures of classifiers on frozen features that are not there yet."""

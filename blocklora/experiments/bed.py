@@ -87,6 +87,7 @@ class Drawn:
     seed: int
     most: int
     crop_scale: float = 0.08
+    _shots: dict[int, Shots] = dataclasses.field(default_factory=dict, repr=False)
 
     @cached_property
     def pool(self) -> Dataset:
@@ -107,7 +108,12 @@ class Drawn:
         return cache, Features(torch.cat(parts).clone(), torch.tensor([item.label for item in self.pool.items]))
 
     def shots(self, count: int) -> Shots:
-        """The first `count` of each class."""
+        """The first `count` of each class; the last ones asked for are kept, with what was computed of them."""
+        if count not in self._shots:
+            self._shots = {count: self._first(count)}
+        return self._shots[count]
+
+    def _first(self, count: int) -> Shots:
         seen: dict[int, int] = {}
         places = []
         for place, item in enumerate(self.pool.items):

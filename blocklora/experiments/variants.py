@@ -38,6 +38,11 @@ class Variant:
             "trains": self.trains,
         }
 
+    def words(self) -> str:
+        """What it is, for a line of progress."""
+        key = self.key()
+        return f"width {key['width']}, {key['arms']} arms, scale {key['scale']:g}, trains {key['trains'] or 'class weights alone'}"
+
 
 @dataclass(frozen=True)
 class Entry:
