@@ -43,8 +43,10 @@ def split_image_tower(model: nn.Module, first: int) -> Split | None:
         return _open_clip(tower, first)
     if type(tower) is TimmModel and type(tower.trunk) is vision_transformer.VisionTransformer:
         return _timm_vit(tower, first)
-    if type(tower) is TimmModel and type(tower.trunk) in (xcit.Xcit, PooledXcit):
+    if type(tower) is TimmModel and type(tower.trunk) is xcit.Xcit:
         return _xcit(tower, first)
+    if type(tower) is TimmModel and type(tower.trunk) is PooledXcit:
+        return _pooled_xcit(tower, first)
     return None
 
 
@@ -108,6 +110,24 @@ def _xcit(tower: TimmModel, first: int) -> Split:
     def upper(hidden: torch.Tensor) -> torch.Tensor:
         x = trunk.norm(trunk.forward_cls(run(hidden, trunk.blocks[first:])))
         features: torch.Tensor = tower.head(trunk.forward_head(x))
+        return features
+
+    return Split(lower, upper)
+
+
+def _pooled_xcit(tower: TimmModel, first: int) -> Split:
+    trunk: Any = tower.trunk
+    below = 2 * sum(depth <= first for depth in trunk.inner)  # rows that are pooled before layer `first`: they travel in front
+
+    def lower(images: torch.Tensor) -> torch.Tensor:
+        x, inner = trunk.layers(*trunk.stem(images), 0, first)
+        return torch.cat([*inner, x], dim=1)
+
+    def upper(hidden: torch.Tensor) -> torch.Tensor:
+        side = round((hidden.shape[1] - below) ** 0.5)  # inputs are square
+        x, inner = trunk.layers(hidden[:, below:], (side, side), first, len(trunk.blocks))
+        states = trunk.last_states(x, [hidden[:, :below], *inner])
+        features: torch.Tensor = tower.head(trunk.forward_head(states))
         return features
 
     return Split(lower, upper)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from open_clip.timm_model import TimmModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from blocklora.clip.towers import INNER_POOLING, PooledXcit
 from blocklora.errors import TrainingError
 from blocklora.files import publish, read_json, sha256_file, write_json
 from blocklora.pretrain.augment import normalise
@@ -65,6 +67,26 @@ def fold_projection(model: Clip, images: torch.Tensor) -> None:
     projection.copy_(torch.eye(len(projection)))
 
 
+def with_inner_layers(model: Clip, model_cfg: dict[str, Any]) -> tuple[Clip, dict[str, Any]]:
+    """A model that also gives the inner layers' features, and its configuration: `model`, its projection folded, for `PooledXcit` towers.
+
+    Texts have zeros where these features are, so names say what they said before; as all parts of an image's features are equally long,
+    cosines shrink by one factor, which the logit scale makes good.
+    """
+    vision = {**model_cfg["vision_cfg"], "timm_pool": INNER_POOLING, "timm_proj": "none"}
+    trunk = copy.deepcopy(model.visual.trunk)
+    trunk.reset_classifier(0, INNER_POOLING)
+    wide = {**model_cfg, "embed_dim": trunk.num_features, "vision_cfg": vision}
+    made = build_model(wide)
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith("visual.head.")}
+    text = weights["text_projection"]  # (width, D)
+    weights["text_projection"] = F.pad(text, (0, trunk.num_features - text.shape[1]))
+    grown = math.log(trunk.num_features / text.shape[1]) / 2
+    weights["logit_scale"] = (weights["logit_scale"] + grown).clamp(max=MAX_LOGIT_SCALE)
+    made.load_state_dict(weights, strict=True)
+    return made, wide
+
+
 def export_state(
     state: TrainState,
     books: list[PromptBook],
@@ -77,7 +99,8 @@ def export_state(
 
     The weights are loaded strictly into a new open_clip model before anything is published. `image_size` is the input size that
     the file asks for, where that is not the one it was trained at. With `images`, the projection of a tower whose pooled features
-    are as wide as the embedding goes to the text side (`fold_projection`).
+    are as wide as the embedding goes to the text side (`fold_projection`), and the features of inner layers stand beside the last
+    ones where the tower can give them (`with_inner_layers`).
 
     Raises:
         TrainingError: the tower has positions for its own size only.
@@ -87,6 +110,8 @@ def export_state(
     model = copy.deepcopy(state.average).cpu()
     if images is not None and isinstance(model.visual, TimmModel) and len(set(model.visual.head.proj.weight.shape)) == 1:
         fold_projection(model, images.cpu())
+        if isinstance(model.visual.trunk, PooledXcit):
+            model, model_cfg = with_inner_layers(model, model_cfg)
     weights = export_weights(model, torch.cat([book.token_ids() for book in books]).unique())
     build_model(model_cfg).load_state_dict(weights, strict=True)
     with tempfile.NamedTemporaryFile(dir=out, prefix=".weights.", suffix=".tmp", delete=False) as stream:
@@ -102,7 +127,7 @@ def export_state(
         "passes": state.passes,
         "hours": round(state.seconds / 3600, 3),
         "classes": len(state.ids),
-        "parameters": sum(p.numel() for p in state.model.parameters()),
+        "parameters": sum(p.numel() for p in model.parameters()),
         "sha256": sha256_file(out / WEIGHTS),
         "bytes": (out / WEIGHTS).stat().st_size,
         "torch": torch.__version__,

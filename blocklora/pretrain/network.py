@@ -35,7 +35,8 @@ def build_model(model_cfg: dict[str, Any]) -> Clip:
         raise TrainingError(f"open_clip does not accept the model configuration: {error}.") from error
     if isinstance(model.visual, TimmModel):  # convolutions: a third faster this way round on a CPU
         model.visual.to(memory_format=torch.channels_last)
-        nn.init.orthogonal_(model.visual.head.proj.weight)  # keeps every direction of the pooled features
+        if hasattr(model.visual.head, "proj"):
+            nn.init.orthogonal_(model.visual.head.proj.weight)  # keeps every direction of the pooled features
     return model
 
 

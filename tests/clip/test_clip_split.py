@@ -17,7 +17,7 @@ from blocklora.lora.attach import attach
 sys.path.append(str(Path(__file__).parents[1] / "lora"))
 from tiny_towers import FAMILIES, IMAGE_LAYERS, images, tokens
 
-PARTED = ("vit", "vit-quickgelu", "vit-normed", "siglip2", "xcit", "xcit-pooled")
+PARTED = ("vit", "vit-quickgelu", "vit-normed", "siglip2", "xcit", "xcit-pooled", "xcit-inner")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

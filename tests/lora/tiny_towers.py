@@ -51,6 +51,11 @@ def tiny_pooled_xcit(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 
 
 @register_model
+def tiny_inner_xcit(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    return towers.studio_xcit_nano_12_p8(embed_dim=16, depth=4, num_heads=4, **kwargs)
+
+
+@register_model
 def tiny_mobileclip(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     return fastvit.fastvit_mci0(layers=(1, 1, 1, 2), embed_dims=(8, 16, 32, 64), **kwargs)
 
@@ -86,10 +91,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "pe": _timm("tiny_pe", "map", None),
     "xcit": {**_timm("tiny_xcit", "token", "linear"), "custom_text": False},
     "xcit-pooled": {**_timm("tiny_pooled_xcit", towers.POOLING, "linear"), "custom_text": False},
+    "xcit-inner": {**_timm("tiny_inner_xcit", towers.INNER_POOLING, "none"), "embed_dim": 9 * 16, "custom_text": False},
     "mobileclip2": _timm("tiny_mobileclip", "avg", None, _text(no_causal_mask=True), side=64),
 }
 
-IMAGE_LAYERS = {name: 2 if name == "mobileclip2" else 3 for name in FAMILIES}
+IMAGE_LAYERS = {name: {"mobileclip2": 2, "xcit-inner": 4}.get(name, 3) for name in FAMILIES}
 
 
 def images(family: str, n: int = 3) -> torch.Tensor:

@@ -18,10 +18,10 @@ from blocklora.errors import TrainingError
 from blocklora.pretrain import schedule
 from blocklora.pretrain.__main__ import main
 from blocklora.pretrain.augment import normalise
-from blocklora.pretrain.config import Recipe
+from blocklora.pretrain.config import SMALL_MODEL_CFG, Recipe
 from blocklora.pretrain.data import load_images
 from blocklora.pretrain.evaluate import zero_shot_top1
-from blocklora.pretrain.export import export_state, fold_projection, load_exported
+from blocklora.pretrain.export import export_state, fold_projection, load_exported, with_inner_layers
 from blocklora.pretrain.names import PromptBook
 from blocklora.pretrain.network import build_model
 from blocklora.pretrain.session import BEFORE_DECAY, LATEST, LOG, RunOptions, begin_with, run
@@ -209,3 +209,26 @@ def test_command_line(source: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     assert "examples:" in capsys.readouterr().out
+
+
+def test_inner_layers_join_the_features_and_names_say_what_they_said() -> None:
+    """Logits of names before and after, where the model's own pooling is the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pooled = {**SMALL_MODEL_CFG["vision_cfg"], "image_size": 16}
+        cfg = {**TINY_CFG, "embed_dim": 384, "vision_cfg": pooled}
+        model = build_model(cfg).eval()
+        images = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8)
+        fold_projection(model, images)
+        made, wide = with_inner_layers(model, cfg)
+        made.eval()
+    assert wide["embed_dim"] == 9 * 128 and wide["vision_cfg"]["timm_proj"] == "none"
+    tokens = open_clip.SimpleTokenizer(context_length=12)(["red thing", "green thing", "a blue object"])
+
+    def logits(of: Any) -> torch.Tensor:
+        image, text = of.encode_image(normalise(images.float() / 255), normalize=True), of.encode_text(tokens, normalize=True)
+        return of.logit_scale.exp() * image @ text.T
+
+    with torch.no_grad():
+        torch.testing.assert_close(logits(made), logits(model), atol=1e-4, rtol=1e-4)
+    assert made.encode_image(normalise(images.float() / 255)).shape == (6, 1152)
