@@ -88,6 +88,7 @@ def _bench(options: argparse.Namespace) -> Bench:
     protocol = Protocol(
         backbone=backbone.name,
         weights_hash=backbone.weights_hash,
+        pixels=backbone.preprocess.size,
         precision=compute.precision,
         steps_per_shot=options.steps_per_shot,
         most_steps=options.most_steps,

@@ -19,6 +19,7 @@ class Protocol:
 
     backbone: str = BUILTIN
     weights_hash: str = ""
+    pixels: int = 0
     precision: str = "fp32"
     steps_per_shot: int = REFERENCE_STEPS_A_SHOT
     most_steps: int | None = None
@@ -61,7 +62,7 @@ class Protocol:
 
     def model_key(self) -> Row:
         """The same for classifiers on frozen features, which take no steps."""
-        return {"backbone": self.backbone, "weights": self.weights_hash[:12]}
+        return {"backbone": self.backbone, "weights": self.weights_hash[:12], "pixels": self.pixels}
 
     def words(self, shots: list[int], seeds: list[int]) -> str:
         """The protocol for the head of a table."""
@@ -70,7 +71,7 @@ class Protocol:
         layers = self.last_layers
         where = "all layers" if layers is None else f"the last {layers} layers, on at most {MOST} kept views of an image"
         return (
-            f"Backbone {self.backbone} (weights {self.weights_hash[:12]}). Tuned methods: adapters in {where}; AdamW, peak learning rate "
+            f"Backbone {self.backbone} (weights {self.weights_hash[:12]}, {self.pixels} pixels). Tuned methods: adapters in {where}; AdamW, peak learning rate "
             f"{self.learning_rate:g} with a cosine to 1e-6, batches of {self.batch}, steps by shots: {steps} (the reference takes "
             f"{REFERENCE_STEPS_A_SHOT} a shot at 2e-4 in batches of 32), {self.precision}; class weights from "
             f"{whence.get(self.class_weights, 'what the shots chose')}; nothing held out, last weights. Top-1 on all test pictures in "

@@ -41,7 +41,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from conftest import MakePictures
 from tiny_backbone import write_tiny_backbone
 
-PROTOCOL = Protocol("tiny", "hash", "fp32", steps_per_shot=3, most_steps=6, batch=4, learning_rate=1e-2, class_weights="images")
+PROTOCOL = Protocol("tiny", "hash", 32, "fp32", steps_per_shot=3, most_steps=6, batch=4, learning_rate=1e-2, class_weights="images")
 ALONE = Variant(AdapterConfig(blocks=1), "")
 
 
@@ -123,7 +123,7 @@ def test_a_training_leaves_the_model_as_it_was(shots: Shots) -> None:
 
 
 def test_last_layers_are_trained_on_kept_views(shots: Shots) -> None:
-    last = Protocol("tiny", "hash", "fp32", 3, 6, 4, 1e-2, "images", last_layers=1)
+    last = Protocol("tiny", "hash", 32, "fp32", 3, 6, 4, 1e-2, "images", last_layers=1)
     setup, _ = ready(shots, block(2, 2), last)
     other, _ = (setup.adapters.detach(), ready(shots, block(2, 4), last))[1]
     assert setup.views is not None and other.views is setup.views and len(other.adapters.blocks) == 3
@@ -153,7 +153,7 @@ def test_protocol_counts_steps_and_says_so() -> None:
     training = PROTOCOL.training(4, 2, "a {}.")
     assert (training.steps, training.held_out, training.patience, training.retrain) == (6, 0.0, None, "no")
     assert "3 at 1, 6 at 4" in PROTOCOL.words([1, 4], [1]) and "500 a shot" in PROTOCOL.words([1], [1])
-    assert Protocol(learning_rate=1e-3).key(1) != reference.key(1) and Protocol(weights_hash="x").key(1) != reference.key(1)
+    assert Protocol(learning_rate=1e-3).key(1) != reference.key(1) and Protocol(pixels=96).key(1) != reference.key(1)
 
 
 def test_spread_is_the_largest_distance() -> None:
@@ -162,7 +162,7 @@ def test_spread_is_the_largest_distance() -> None:
 
 def made_bench(tmp_path: Path, backbone: str = "tiny", sets: tuple[str, ...] = ("a", "b")) -> Bench:
     """A bench that measures nothing: its rows are written by the test."""
-    protocol = Protocol(backbone, "hash", "fp32", class_weights="text")
+    protocol = Protocol(backbone, "hash", 32, "fp32", class_weights="text")
     return Bench(tmp_path, Grid(list(sets), [16], [1, 2]), None, None, protocol, Rows(tmp_path / "rows.jsonl"))  # type: ignore[arg-type]
 
 
