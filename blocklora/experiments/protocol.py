@@ -72,8 +72,8 @@ class Protocol:
         where = "all layers" if layers is None else f"the last {layers} layers, on at most {MOST} kept views of an image"
         return (
             f"Backbone {self.backbone} (weights {self.weights_hash[:12]}, {self.pixels} pixels). Tuned methods: adapters in {where}; "
-            f"AdamW, peak learning rate {self.learning_rate:g} with a cosine to 1e-6, batches of {self.batch}, steps by shots: {steps} (the "
-            f"reference takes {REFERENCE_STEPS_A_SHOT} a shot at 2e-4 in batches of 32), {self.precision}; class weights from "
+            f"AdamW, peak learning rate {self.learning_rate:g} with a cosine to 1e-6, batches of {self.batch}, steps by shots: {steps} "
+            f"(the reference: {REFERENCE_STEPS_A_SHOT} a shot at 2e-4 in batches of 32), {self.precision}; class weights from "
             f"{whence.get(self.class_weights, 'what the shots chose')}; nothing held out, last weights. Top-1 on all test pictures in "
             f"percent: mean of seeds {', '.join(map(str, seeds))} and the largest distance from it."
         )
