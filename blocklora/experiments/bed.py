@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from blocklora.clip.split import Split
 from blocklora.config import TrainingConfig
 from blocklora.experiments.sets import LabelledSet, few
 from blocklora.projects.dataset import Dataset
-from blocklora.training.class_weights import Choice, Features, choose
+from blocklora.training.class_weights import Choice, ClassWeights, Features, choose
 from blocklora.training.device import Compute
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.pictures import CHUNK, EvalSet, decoded
@@ -133,16 +134,18 @@ class Shots:
     places: list[int]
     cache: ImageCache
     frozen: Features
-    choices: dict[str, Choice] = dataclasses.field(default_factory=dict)
+    _weights: dict[str, tuple[Choice, ClassWeights]] = dataclasses.field(default_factory=dict)
     _views: dict[tuple[int, int], Views | None] = dataclasses.field(default_factory=dict)
 
-    def choice(self, wanted: str) -> Choice:
-        """Where class weights start from: the same for every adapter, so it is chosen once."""
+    def class_weights(self, wanted: str) -> tuple[Choice, ClassWeights]:
+        """Where class weights start from, and a copy of them: the same for every adapter, so they are made once."""
         bed = self.drawn.bed
-        if wanted not in self.choices:
+        if wanted not in self._weights:
             none = Features(self.frozen.values[:0], self.frozen.labels[:0])
-            self.choices[wanted] = choose(self.frozen, none, bed.text, wanted, bed.backbone.logit_scale)
-        return self.choices[wanted]
+            choice = choose(self.frozen, none, bed.text, wanted, bed.backbone.logit_scale)
+            self._weights[wanted] = choice, ClassWeights(choice, self.frozen, bed.text.clone())
+        choice, weights = self._weights[wanted]
+        return choice, copy.deepcopy(weights)
 
     def views(self, part: Split | None, first: int, training: TrainingConfig) -> Views | None:
         """What enters the first adapted layer for each view of an image: the same for every adapter."""

@@ -14,7 +14,7 @@ from blocklora.experiments.tables import Row
 from blocklora.experiments.variants import Variant
 from blocklora.jobs.spec import RunSpec
 from blocklora.lora.attach import attach
-from blocklora.training.class_weights import ClassWeights, Features
+from blocklora.training.class_weights import Features
 from blocklora.training.control import Control
 from blocklora.training.evaluate import final_class_weights
 from blocklora.training.loop import train
@@ -28,8 +28,7 @@ def ready(shots: Shots, variant: Variant, protocol: Protocol) -> tuple[Setup, St
     drawn, bed = shots.drawn, shots.drawn.bed
     backbone, device = bed.backbone, bed.compute.device
     training = protocol.training(shots.count, drawn.seed, bed.data.template)
-    choice = shots.choice(training.class_weights)
-    weights = ClassWeights(choice, shots.frozen, bed.text.clone()).to(device)
+    choice, weights = shots.class_weights(training.class_weights)
     text_adapted = "text" in variant.adapter.towers and weights.uses_text
     towers = variant.adapter.towers if text_adapted else ("image",)
     adapter = dataclasses.replace(variant.adapter, towers=towers, last_layers=protocol.last_layers)
@@ -55,7 +54,7 @@ def ready(shots: Shots, variant: Variant, protocol: Protocol) -> tuple[Setup, St
         others=None,
         leaks=[],
         choice=choice,
-        class_weights=weights,
+        class_weights=weights.to(device),
         adapters=adapters,
         prompts=bed.prompts,
         text_adapted=text_adapted,
