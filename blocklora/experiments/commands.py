@@ -42,6 +42,7 @@ def add_to(names: Any) -> None:
         command.add_argument("--precision", choices=PRECISIONS, default="auto")
         command.add_argument("--device", choices=DEVICES, default="auto")
         command.add_argument("--threads", type=int, help="CPU threads (default: one a core)")
+        command.add_argument("--tables-only", action="store_true", help="measure nothing: tables and plots of what was measured before")
         if name == "blocks":
             command.add_argument("--rounds", type=int, default=0, help="also time the steps, in so many turns (default: 0, not)")
         if name == "fewshot":
@@ -117,7 +118,8 @@ def blocks(options: argparse.Namespace) -> str:
 
     bench = _bench(options)
     entries = _with_text(bench, blocks_entries())
-    bench.train([entry.variant for entry in entries])
+    if not options.tables_only:
+        bench.train([entry.variant for entry in entries])
     steps = _steps(bench, options)
     rows = entry_rows(bench, entries)
     by_scale(options.out / "blocks.svg", rows)
@@ -131,7 +133,7 @@ def _steps(bench: Bench, options: argparse.Namespace) -> list[dict[str, Any]]:
     from blocklora.experiments.tables import Rows
     from blocklora.experiments.variants import block, blocks_entries
 
-    if not options.rounds:
+    if not options.rounds or options.tables_only:
         return []
     variants = [block(2, 1), *(entry.variant for entry in blocks_entries())]  # ratios are to (2, 1), which is LoRA of rank 2
     by_key = {tuple(variant.key().items()): variant for variant in variants if variant.trains}
@@ -156,7 +158,8 @@ def ablation(options: argparse.Namespace) -> str:
 
     bench = _bench(options)
     entries = _with_text(bench, ablation_entries())
-    bench.train([entry.variant for entry in entries])
+    if not options.tables_only:
+        bench.train([entry.variant for entry in entries])
     rows = entry_rows(bench, entries)
     by_shots(options.out / "ablation.svg", rows, "configuration", bench.grid.sets)
     note = "\n" + "".join(
@@ -175,8 +178,9 @@ def fewshot(options: argparse.Namespace) -> str:
 
     bench = _bench(options)
     methods = list(dict.fromkeys(options.methods))
-    bench.try_heads([method for method in methods if method not in TUNED])
-    bench.train([TUNED[method] for method in methods if method in TUNED])
+    if not options.tables_only:
+        bench.try_heads([method for method in methods if method not in TUNED])
+        bench.train([TUNED[method] for method in methods if method in TUNED])
     rows = head_rows(bench, methods, TUNED)
     shown = ["mean"] if len(bench.grid.sets) > 1 else bench.grid.sets
     by_shots(options.out / "fewshot.svg", rows, "method", [*bench.grid.sets, *shown] if len(bench.grid.sets) > 1 else shown)

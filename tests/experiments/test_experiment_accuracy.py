@@ -206,6 +206,7 @@ def test_commands_write_tables_and_go_on(
         assert main(["benchmark", name, str(sets), "--out", str(out), "--shots", "1", *COST, *more]) == 0
         return capsys.readouterr().out
 
+    assert "shared A" not in run("ablation", "--tables-only") and not (out / "trained.jsonl").exists()
     text = run("ablation")
     assert "| (2, 2) | (2, 2), shared A fixed at random | 1.41 |" in text and "steps by shots: 2 at 1" in text
     assert {path.name for path in out.iterdir()} == {"trained.jsonl", *(f"ablation.{kind}" for kind in ("json", "csv", "md", "svg"))}
@@ -230,7 +231,7 @@ def test_commands_write_tables_and_go_on(
         raise AssertionError("trained again")
 
     monkeypatch.setattr(accuracy, "trained", fail)
-    assert run("fewshot") == text
+    assert run("fewshot") == text == run("fewshot", "--tables-only")
 
 
 def test_blocks_command_times_steps(
