@@ -133,7 +133,7 @@ def _steps(bench: Bench, options: argparse.Namespace) -> list[dict[str, Any]]:
     from blocklora.experiments.tables import Rows
     from blocklora.experiments.variants import block, blocks_entries
 
-    if not options.rounds or options.tables_only:
+    if not options.rounds:
         return []
     variants = [block(2, 1), *(entry.variant for entry in blocks_entries())]  # ratios are to (2, 1), which is LoRA of rank 2
     by_key = {tuple(variant.key().items()): variant for variant in variants if variant.trains}
@@ -145,7 +145,9 @@ def _steps(bench: Bench, options: argparse.Namespace) -> list[dict[str, Any]]:
             "steps": measure(bench.drawn(name, bench.grid.seeds[0]).shots(shots), list(by_key.values()), bench.protocol, options.rounds)
         }
 
-    return list(Rows(options.out / "steps.jsonl").once(key, work)["steps"])
+    rows = Rows(options.out / "steps.jsonl")
+    found = rows.find(key) if options.tables_only else rows.once(key, work)
+    return list(found["steps"]) if found else []
 
 
 def ablation(options: argparse.Namespace) -> str:
