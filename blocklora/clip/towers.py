@@ -57,8 +57,9 @@ class PooledXcit(Xcit):
     after inner layers too. Features are (B, 3 · width) or (B, 9 · width).
     """
 
-    def __init__(self, *args: Any, num_classes: int = 0, global_pool: str = POOLING, **kwargs: Any) -> None:
-        super().__init__(*args, num_classes=0, global_pool="token", **kwargs)
+    def __init__(self, num_classes: int = 0, global_pool: str = POOLING, **kwargs: Any) -> None:
+        super().__init__(num_classes=0, global_pool="token", **kwargs)
+        block: Any
         for block in self.blocks:
             block.attn = CrossCovariance(block.attn)
         self.reset_classifier(num_classes, global_pool)

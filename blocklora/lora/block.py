@@ -58,6 +58,21 @@ class BlockLoRA(nn.Module):
         return f"d_in={self.d_in}, d_out={self.d_out}, width={self.A.shape[0]}, blocks={self.B.shape[0]}, scale={self.scale:g}"
 
 
+def drop(x: torch.Tensor, share: float) -> tuple[torch.Tensor, float]:
+    """`x` with a random `share` of its entries set to zero, and the factor that keeps its expectation.
+
+    Dropout (Srivastava et al. 2014), with the factor left to the caller, who has smaller matrices to multiply. On a CPU torch's own
+    draws a number for each entry, a tenth of a step's time; here one draw of 64 bits serves eight entries, and the share is a
+    multiple of 1/256.
+    """
+    if x.device.type != "cpu":
+        return F.dropout(x, share), 1.0
+    sharp, n = min(255, round(share * 256)), x.numel()
+    draws = torch.empty((n + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+    gone = draws.view(torch.uint8)[:n].view(x.shape) < sharp
+    return x.masked_fill(gone, 0.0), 256 / (256 - sharp)
+
+
 class AdaptedRows(nn.Module):
     """The updates of one weight matrix whose rows hold one projection or several of equal height (q, k and v packed).
 
@@ -76,8 +91,10 @@ class AdaptedRows(nn.Module):
 
     def forward(self, x: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         """`base` (..., d_out), the frozen result for `x` (..., d_in), plus the updates."""
-        x = F.dropout(x, self.dropout, self.training)
         down, up = self._factors()
+        if self.training and self.dropout:
+            x, gain = drop(x, self.dropout)
+            down = down * gain
         hidden = F.linear(x, down.to(x.dtype))  # (..., m * w)
         total = torch.addmm(base.flatten(0, -2), hidden.flatten(0, -2), up.t().to(hidden.dtype))
         return total.view(base.shape)

@@ -72,17 +72,25 @@ def discriminant_weights(features: Features, n_classes: int) -> torch.Tensor:
     freedom = len(y) - int((torch.bincount(y, minlength=n_classes) > 0).sum())
     if freedom < 1:
         return class_means(features, n_classes)
-    covariance = within.T @ within / freedom  # (D, D)
-    size = covariance.shape[0]
-    level, square = covariance.trace() / size, covariance.square().mean()
+    size = x.shape[1]
+    few = len(x) < size  # products of images (N, N) instead of the covariance (D, D): trace and sum of squares are the same
+    products = (within @ within.T if few else within.T @ within) / freedom
+    level, square = products.trace() / size, products.square().sum() / size**2
     if level <= 0:
         return class_means(features, n_classes)
     spread = (freedom + 1) * (square - level**2 / size)
     shrinkage = 1.0 if spread <= 0 else min(1.0, float((square + level**2) / spread))
-    covariance = (1 - shrinkage) * covariance + shrinkage * level * torch.eye(size, dtype=x.dtype)
-    towards = torch.linalg.solve(covariance, means.T).T  # (C, D)
+    directions = torch.cat([means, x])  # (C + N, D)
+    floor, share = shrinkage * float(level), 1 - shrinkage
+    metric = share * products + floor * torch.eye(len(products), dtype=x.dtype)
+    if few:  # Woodbury's identity: exact, and a fraction of the time
+        inner = torch.linalg.solve(metric, within @ directions.T)  # (N, C + N)
+        found = (directions - share / freedom * inner.T @ within) / floor
+    else:
+        found = torch.linalg.solve(metric, directions.T).T
+    towards, towards_x = found.split([n_classes, len(x)])
     lengths = (towards * means).sum(dim=1, keepdim=True).clamp(min=1e-12).sqrt()  # of the means in the metric
-    usual = (x * torch.linalg.solve(covariance, x.T).T).sum(dim=1).clamp(min=1e-12).sqrt().mean()
+    usual = (x * towards_x).sum(dim=1).clamp(min=1e-12).sqrt().mean()
     return (towards / lengths / usual).to(features.values.dtype)
 
 

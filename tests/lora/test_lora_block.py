@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from blocklora.config import AdapterConfig
-from blocklora.lora.block import AdaptedRows, BlockLoRA
+from blocklora.lora.block import AdaptedRows, BlockLoRA, drop
 from blocklora.lora.layers import AdaptedLinear, AdaptedPointwise
 
 # r = 2 in n = 2 blocks, so w = 1; alpha / r = 1.5.
@@ -178,3 +178,21 @@ def test_a_frozen_model_in_bf16_needs_no_autocast() -> None:
     out.float().sum().backward()
     assert out.dtype == torch.bfloat16
     assert delta.A.grad is not None and delta.A.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropped_entries_are_as_many_as_asked_for_and_drawn_anew(share: float, dtype: torch.dtype) -> None:
+    x = torch.ones(31, 1003, dtype=dtype, requires_grad=True)  # not a multiple of eight
+    torch.manual_seed(0)
+    first, gain = drop(x, share)
+    second, _ = drop(x, share)
+    gone = first == 0
+    assert abs(gone.float().mean().item() - share) < 0.01
+    assert bool((first[~gone] == 1).all()) and gain == pytest.approx(1 / (1 - share), rel=0.02)
+    both = (gone & (second == 0)).float().mean().item()
+    assert abs(both - share**2) < 0.01  # one draw says nothing of the next
+    torch.manual_seed(0)
+    assert torch.equal(drop(x, share)[0], first)
+    first.float().sum().backward()
+    assert x.grad is not None and torch.equal(x.grad == 0, gone)

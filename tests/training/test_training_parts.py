@@ -209,6 +209,22 @@ def test_discriminant_weights_are_the_means_where_little_is_known() -> None:
     assert torch.isfinite(discriminant_weights(Features(same.values, same.labels), 5)).all()  # two classes without images
 
 
+@pytest.mark.parametrize("images", [3, 30])
+def test_few_images_and_many_are_solved_for_the_same_weights(images: int) -> None:
+    """9 images have fewer products with each other than the 24 dimensions, 90 have more; the formula is written out for both."""
+    train = stretched(images)
+    x = train.values.double()
+    x = x - x @ (common := unit(x.mean(0, keepdim=True))).T * common
+    means = torch.stack([x[train.labels == c].mean(0) for c in range(3)])
+    within = x - means[train.labels]
+    covariance = within.T @ within / (len(x) - 3)
+    level, square = covariance.trace() / 24, covariance.square().mean()
+    share = min(1.0, float((square + level**2) / ((len(x) - 2) * (square - level**2 / 24))))
+    metric = torch.linalg.inv((1 - share) * covariance + share * level * torch.eye(24, dtype=x.dtype))
+    wanted = means @ metric / ((means @ metric) * means).sum(1, keepdim=True).sqrt() / ((x @ metric) * x).sum(1).sqrt().mean()
+    torch.testing.assert_close(discriminant_weights(train, 3), wanted.float())
+
+
 def test_discriminant_weights_give_logits_of_the_size_of_cosines() -> None:
     train = stretched(30)
     logits = train.values @ discriminant_weights(train, 3).T
