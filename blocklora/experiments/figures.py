@@ -24,7 +24,7 @@ def _save(path: Path, size: tuple[float, float], panels: Sequence[str], draw: Ca
 
     settings = {"svg.fonttype": "none", "svg.hashsalt": path.name, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.rc_context(settings):  # type: ignore[arg-type]
-        figure = Figure(figsize=(size[0] * len(panels), size[1]), layout="constrained")
+        figure = Figure(figsize=(max(6.4, size[0] * len(panels)), size[1]), layout="constrained")  # the legend needs the width
         FigureCanvasSVG(figure)
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             axes.set_title(panel, fontsize=9)
@@ -62,7 +62,7 @@ def by_scale(path: Path, rows: Sequence[Row]) -> None:
         axes.set_xlabel("scale of the summed update")
 
     if panels:
-        _save(path, (2.9, 3.4), list(panels), draw, legend=4)
+        _save(path, (2.9, 3.4), list(panels), draw, legend=3)
 
 
 def by_shots(path: Path, rows: Sequence[Row], lines: str, sets: Sequence[str]) -> None:
@@ -92,4 +92,4 @@ def by_shots(path: Path, rows: Sequence[Row], lines: str, sets: Sequence[str]) -
         axes.set_xlabel("shots a class")
 
     if panels:
-        _save(path, (2.9, 3.4), panels, draw, legend=4)
+        _save(path, (2.9, 3.4), panels, draw, legend=3)
