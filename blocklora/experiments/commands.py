@@ -142,12 +142,12 @@ def _steps(bench: Bench, options: argparse.Namespace) -> list[dict[str, Any]]:
 
     def work() -> dict[str, Any]:
         return {
-            "steps": measure(bench.drawn(name, bench.grid.seeds[0]).shots(shots), list(by_key.values()), bench.protocol, options.rounds)
+            "measured": measure(bench.drawn(name, bench.grid.seeds[0]).shots(shots), list(by_key.values()), bench.protocol, options.rounds)
         }
 
     rows = Rows(options.out / "steps.jsonl")
     found = rows.find(key) if options.tables_only else rows.once(key, work)
-    return list(found["steps"]) if found else []
+    return list(found["measured"]) if found else []
 
 
 def ablation(options: argparse.Namespace) -> str:
@@ -184,8 +184,7 @@ def fewshot(options: argparse.Namespace) -> str:
         bench.try_heads([method for method in methods if method not in TUNED])
         bench.train([TUNED[method] for method in methods if method in TUNED])
     rows = head_rows(bench, methods, TUNED)
-    shown = ["mean"] if len(bench.grid.sets) > 1 else bench.grid.sets
-    by_shots(options.out / "fewshot.svg", rows, "method", [*bench.grid.sets, *shown] if len(bench.grid.sets) > 1 else shown)
+    by_shots(options.out / "fewshot.svg", rows, "method", ["mean"] if len(bench.grid.sets) > 1 else bench.grid.sets)
     return publish(rows, options.out, "fewshot", by_method(bench, rows, methods))
 
 
