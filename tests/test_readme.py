@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FIRST = "pip install -r requirements.txt && python app.py"
 SECOND = "bash tests/run"
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "assets/sample/README.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "assets/sample/README.md", "docs/experiments.md")
 
 
 def blocks(language: str, text: str = README) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blocklora.errors import StudioError, TrainingError
+from blocklora.experiments import commands
 from blocklora.experiments.on_models import add_merged, add_towers
 from blocklora.presets import BUILTIN
 
@@ -20,10 +21,13 @@ examples:
   python -m blocklora benchmark arms --out figures
 
   # a merged model costs what the base model costs
-  python -m blocklora benchmark merged --backbone ViT-B-32 --out figures
+  python -m blocklora benchmark merged --random ViT-B-32 --out figures
 
   # other families of tower, with small random weights
   python -m blocklora benchmark towers --out figures
+
+  # methods, shots and seeds on a folder of sets; the reference takes 500 steps a shot, this at most 100
+  python -m blocklora benchmark fewshot sets --out figures --most-steps 100
 """
 PAIRS = ((1, 1), (2, 1), (4, 1), (2, 2), (4, 2), (2, 4), (8, 8))  # rank and blocks
 
@@ -47,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, required=True, metavar="FOLDER")
         command.add_argument("--seed", type=int, default=1)
         command.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    commands.add_to(names)
     return top
 
 
@@ -91,13 +96,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run an experiment; 0 when it is done, 1 with a message when something must be changed."""
     options = parser().parse_args(argv)
     try:
-        if min(getattr(options, "steps", 1), getattr(options, "rounds", 1)) < 1:
+        if options.name not in commands.COMMANDS and min(getattr(options, "steps", 1), getattr(options, "rounds", 1)) < 1:
             raise TrainingError("Less than one step or round was asked for.", "Give 1 or more.")
         if options.threads:
             import torch
 
             torch.set_num_threads(options.threads)
-        run = getattr(options, "run", None) or {"equivalence": _equivalence, "arms": _arms}[options.name]
+        known = {"equivalence": _equivalence, "arms": _arms, **commands.COMMANDS}
+        run = getattr(options, "run", None) or known[options.name]
         print(run(options), end="")
     except StudioError as error:
         print(f"error: {error}", file=sys.stderr)

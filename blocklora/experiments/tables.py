@@ -28,11 +28,15 @@ class Rows:
                 except ValueError as error:  # the last line of a run that was killed
                     raise TrainingError(f"Line {number} of {path} is damaged.", "Delete that line; the rest is used.") from error
 
+    def find(self, key: Row) -> Row | None:
+        """The row that was measured under `key`, if there is one."""
+        return next((row for row in self.rows if all(name in row and row[name] == value for name, value in key.items())), None)
+
     def once(self, key: Row, measure: Callable[[], Row]) -> Row:
         """The row of `key`: the one that is there, else `key` with what `measure` finds, written down at once."""
-        for row in self.rows:
-            if all(row.get(name) == value for name, value in key.items()):
-                return row
+        found = self.find(key)
+        if found is not None:
+            return found
         row = {**key, **measure()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as stream:
@@ -41,16 +45,16 @@ class Rows:
         return row
 
 
-def publish(rows: Sequence[Row], folder: Path, name: str) -> str:
-    """Write `<name>.json`, `.csv` and `.md` into `folder`; returns the Markdown table."""
+def publish(rows: Sequence[Row], folder: Path, name: str, text: str | None = None) -> str:
+    """Write `<name>.json`, `.csv` and `.md` into `folder`; returns the Markdown: a table of all rows, or `text`."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    table = markdown(rows, columns)
+    table = markdown(rows, columns) if text is None else text
     write_atomic(folder / f"{name}.json", json.dumps(list(rows), ensure_ascii=False, indent=1).encode())
-    write_atomic(folder / f"{name}.csv", text.getvalue().encode())
+    write_atomic(folder / f"{name}.csv", stream.getvalue().encode())
     write_atomic(folder / f"{name}.md", table.encode())
     return table
 

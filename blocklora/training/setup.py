@@ -125,7 +125,6 @@ class Setup:
     adapters: Adapters
     prompts: PromptBatch
     text_adapted: bool
-    entering: Entering
     before: Before
     before_test: Before | None
     start: Start | None = None
@@ -136,6 +135,7 @@ class Setup:
     views: Views | None = None
     text_split: Split | None = None
     text_hidden: torch.Tensor | None = None
+    entering: Entering | None = None
     """What enters the first adapted layer of the text tower, for every prompt."""
 
     def features(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -146,7 +146,7 @@ class Setup:
 
     def embed(self, images: EvalSet) -> torch.Tensor:
         """Normalised embeddings (N, D) of a set of pictures by the model as it is now, on the CPU in fp32."""
-        return self.entering.features(images)
+        return embed_all(self.backbone, images, self.compute) if self.entering is None else self.entering.features(images)
 
     def held_out_features(self) -> torch.Tensor:
         """Normalised embeddings (N, D) of the held-out images, on the CPU; the frozen part of the tower runs once in a run."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import random
 import statistics
 import sys
 import time
@@ -20,20 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from blocklora.cli.data import with_labels_of
 from blocklora.config import AdapterConfig, TrainingConfig
+from blocklora.experiments.heads import HEADS
+from blocklora.experiments.sets import few
 from blocklora.jobs.spec import RunSpec
 from blocklora.presets import preset_config
-from blocklora.projects.dataset import Dataset
 from blocklora.projects.folders import read_class_folders
 from blocklora.projects.home import default_home
 from blocklora.projects.splits import split
-from blocklora.training.class_weights import Features, discriminant_weights
+from blocklora.training.class_weights import Features
 from blocklora.training.control import Control
 from blocklora.training.device import choose
 from blocklora.training.evaluate import Measured
@@ -42,16 +40,6 @@ from blocklora.training.metrics import calibration_error, reliability, softmax
 from blocklora.training.retrain import finish
 from blocklora.training.setup import Data, Setup, embed_all, prepare
 from blocklora.training.state import start_state
-
-
-def few(dataset: Dataset, shots: int, seed: int) -> Dataset:
-    """`shots` images a class as the bench's protocol draws them: sorted names, shuffled with random.Random(seed), the first ones."""
-    chosen: list[Any] = []
-    for label in range(len(dataset.class_names)):
-        items = sorted((item for item in dataset.items if item.label == label), key=lambda item: Path(item.path).name)
-        random.Random(seed).shuffle(items)
-        chosen += items[:shots]
-    return dataclasses.replace(dataset, items=tuple(chosen))
 
 
 def last(generator: Any) -> Any:
@@ -63,21 +51,6 @@ def last(generator: Any) -> Any:
             return done.value
 
 
-def logistic(features: torch.Tensor, labels: torch.Tensor, n_classes: int, decay: float = 1e-3) -> torch.nn.Linear:
-    """Multinomial logistic regression by L-BFGS on features scaled to mean square 1 a dimension."""
-    head = torch.nn.Linear(features.shape[1], n_classes)
-    optimiser = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        loss = F.cross_entropy(head(features), labels) + decay * head.weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-    return head
-
-
 def frozen_heads(setup: Setup) -> dict[str, float]:
     """Test accuracy of three heads on frozen features of all shots (training and held-out); call before training."""
     indices = tuple(sorted((*setup.data.train, *setup.data.held_out)))
@@ -85,16 +58,11 @@ def frozen_heads(setup: Setup) -> dict[str, float]:
     assert setup.test is not None
     # clone: features made in inference mode cannot be trained on
     values, test = embed_all(setup.backbone, shots, setup.compute).clone(), embed_all(setup.backbone, setup.test, setup.compute).clone()
-    n = len(setup.data.dataset.class_names)
-    means = F.normalize(torch.zeros(n, values.shape[1]).index_add_(0, shots.labels, values), dim=1)
-    nearest = ((test @ means.T).argmax(1) == setup.test.labels).float().mean().item()
-    weights = discriminant_weights(Features(values, shots.labels), n)
-    discriminant = ((test @ weights.T).argmax(1) == setup.test.labels).float().mean().item()
-    centre, spread = values.mean(0), values.std()
-    head = logistic((values - centre) / spread, shots.labels, n)
-    with torch.no_grad():
-        linear = (head((test - centre) / spread).argmax(1) == setup.test.labels).float().mean().item()
-    return {"nearest_mean": nearest, "discriminant": discriminant, "logistic": linear}
+    frozen, text = Features(values, shots.labels), setup.class_weights.text.cpu()
+    return {
+        column: (HEADS[name](frozen, text, setup.backbone.logit_scale, test).argmax(1) == setup.test.labels).float().mean().item()
+        for column, name in (("nearest_mean", "nearest-mean"), ("discriminant", "discriminant"), ("logistic", "linear-probe"))
+    }
 
 
 def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, args: argparse.Namespace) -> dict[str, Any]:
