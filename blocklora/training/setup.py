@@ -135,8 +135,9 @@ class Setup:
     views: Views | None = None
     text_split: Split | None = None
     text_hidden: torch.Tensor | None = None
-    entering: Entering | None = None
     """What enters the first adapted layer of the text tower, for every prompt."""
+    entering: Entering | None = None
+    """What enters that of the image tower, for whole pictures; without it they run through all layers each time."""
 
     def features(self, inputs: torch.Tensor) -> torch.Tensor:
         """Normalised features (B, D) of what `loop.inputs` gives: hidden states where views are kept, else preprocessed images."""
