@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from blocklora.config import AdapterConfig
-from blocklora.plan import BUDGET, ENOUGH, FEW, LEAST, plan, seconds
+from blocklora.plan import BUDGET, ENOUGH, FEW, LEAST, Plan, plan, seconds
 from blocklora.presets import preset_config
 from blocklora.speeds import Depth, Speed
 
@@ -52,7 +52,9 @@ def test_cheap_runs_the_builtin_and_the_reference_stay_as_they_are() -> None:
     assert plan(quick, "ViT-B-32", None, DEPTH, 160, 10).training == quick
     assert plan(quick, "ViT-B-32", None, DEPTH, 160, 10).adapter == AdapterConfig()
     own = preset_config("quick", "builtin", 13)
-    assert plan(own, "builtin", COSTLY, DEPTH, 160, 10).training == own
+    assert plan(own, "builtin", COSTLY, DEPTH, 160, 10) == plan(own, "builtin", None, None, 1, 1) == Plan(own, AdapterConfig(last_layers=6))
+    balanced = preset_config("balanced", "builtin", 13)
+    assert plan(balanced, "builtin", COSTLY, DEPTH, 160, 10) == Plan(balanced, AdapterConfig())
     reference = preset_config("thorough", "ViT-B-32", 13)
     assert plan(reference, "ViT-B-32", COSTLY, DEPTH, 160, 10).training == reference
 

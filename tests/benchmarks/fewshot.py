@@ -23,10 +23,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from blocklora.cli.data import with_labels_of
-from blocklora.config import AdapterConfig, TrainingConfig
+from blocklora.config import TrainingConfig
 from blocklora.experiments.heads import HEADS
 from blocklora.experiments.sets import few
 from blocklora.jobs.spec import RunSpec
+from blocklora.plan import plan
 from blocklora.presets import preset_config
 from blocklora.projects.folders import read_class_folders
 from blocklora.projects.home import default_home
@@ -72,7 +73,8 @@ def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, a
     test, _ = read_class_folders(bench / name / "test", keep_duplicates=True)
     dataset = few(everything, shots, seed)
     parts = split(dataset, config.held_out, seed)
-    spec = RunSpec(args.backbone, str(default_home()), AdapterConfig(**json.loads(args.adapter)), config)
+    own = plan(config, args.backbone, None, None, len(dataset.items), len(dataset.class_names)).adapter  # uncut where a backbone is costly
+    spec = RunSpec(args.backbone, str(default_home()), dataclasses.replace(own, **json.loads(args.adapter)), config)
     data = Data(dataset, parts.train, parts.held_out, with_labels_of(test, dataset.class_names))
     setup = last(prepare(spec, data, choose(args.device, config.precision, print), Control()))
     heads = frozen_heads(setup) if args.heads else {}
@@ -132,7 +134,7 @@ def main() -> int:
     parser.add_argument("--presets", nargs="+", default=["quick", "balanced"])
     parser.add_argument("--backbone", default="builtin")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--adapter", default="{}", help="AdapterConfig values as JSON")
+    parser.add_argument("--adapter", default="{}", help="AdapterConfig values as JSON, over the preset's")
     parser.add_argument("--training", default="{}", help="TrainingConfig values as JSON, over the preset's")
     parser.add_argument("--heads", action="store_true", help="also the frozen heads")
     parser.add_argument("--label", default="", help="name of a variant, beside the preset's")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,11 +38,10 @@ from blocklora.training.device import Compute
 from blocklora.training.loop import train
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
-sys.path.append(str(Path(__file__).parents[1]))
-from conftest import MakePictures
 from tiny_backbone import write_tiny_backbone
 
 PROTOCOL = Protocol("tiny", "hash", 32, "fp32", steps_per_shot=3, most_steps=6, batch=4, learning_rate=1e-2, class_weights="images")
+MakePictures = Callable[..., Path]
 ALONE = Variant(AdapterConfig(blocks=1), "")
 
 

@@ -92,7 +92,7 @@ def test_the_plan_is_shown_used_and_can_be_overruled(studio: Studio, project: Pr
 def test_the_builtin_is_never_cut(studio: Studio, project: Project, data_home: Path) -> None:
     remember(data_home, resolve("auto"), "builtin", COSTLY)
     plan = studio.plan(project, "quick", "builtin")
-    assert plan.whole is None and plan.adapter == AdapterConfig() and plan.training.steps == 200
+    assert plan.whole is None and plan.adapter == AdapterConfig(last_layers=6) and plan.training.steps == 200
 
 
 def test_depth_is_what_a_worker_counted_or_the_files_say(data_home: Path, deep: str) -> None:
