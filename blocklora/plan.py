@@ -17,7 +17,7 @@ from blocklora.presets import BUILTIN
 from blocklora.speeds import Depth, Speed
 
 BUILTIN_LAYERS = {"quick": 6}
-"""Of the built-in backbone's twelve: as accurate as all of them where it was looked at, in half the time of a step."""
+"""Of the built-in backbone's twelve: what a step saves pays for the larger input, and the figures in the README are of these layers."""
 BUDGET = {"quick": 12.5, "balanced": 60.0}
 """Forward passes over all images that a recipe is foretold to take from its start to its file. Quick is to stay within fifteen: measuring,
 writing files and the small things between are not foretold, and come to about two.
