@@ -36,8 +36,9 @@ class Camera:
 
     def shoot(self, page: Page, name: str) -> None:
         page.mouse.move(0, 0)
-        # Lazy pictures below the window are not asked for, so never complete.
-        page.wait_for_function("[...document.images].every(i => i.complete || i.getBoundingClientRect().top > innerHeight)")
+        # Lazy pictures below the window or in a closed fold are not asked for, so never complete.
+        seen = "i.complete || !i.getClientRects().length || i.getBoundingClientRect().top > innerHeight"
+        page.wait_for_function(f"[...document.images].every(i => {seen})")
         page.evaluate("document.fonts.ready")
         shot = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
         small = shot.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
