@@ -18,7 +18,7 @@ from blocklora.speeds import Depth, Speed
 
 BUILTIN_LAYERS = {"quick": 6}
 """Of the built-in backbone's twelve: what a step saves pays for the larger input, and the figures in the README are of these layers."""
-BUDGET = {"quick": 12.5, "balanced": 60.0}
+BUDGET = {"quick": 12.0, "balanced": 60.0}
 """Forward passes over all images that a recipe is foretold to take from its start to its file. Quick is to stay within fifteen: measuring,
 writing files and the small things between are not foretold, and come to about two.
 """
@@ -59,9 +59,9 @@ def seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter
     a_step = step_seconds(speed, depth, training, adapter, classes)
     total = speed.fixed + images * speed.look + looks * speed.look + training.steps_planned * a_step + speed.export
     if share < 1:
-        for trained in (images - held_out, *([images] if training.steps_planned > training.steps else [])):
-            views = min(training.views, math.ceil(training.steps * training.batch_size / max(1, trained)))
-            total += views * trained * (1 - share) * FORWARD * speed.step_image
+        trained = images if training.steps_planned > training.steps else images - held_out  # a second training sees the same views
+        views = min(training.views, math.ceil(training.steps * training.batch_size / max(1, images - held_out)))
+        total += views * trained * (1 - share) * FORWARD * speed.step_image
     return total
 
 

@@ -13,7 +13,6 @@ import dataclasses
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from blocklora.training.setup import Setup
 from blocklora.training.state import State, start_state
 from blocklora.training.subset import Everything, on_images
 
-FIXED = 1.15  # what a fold takes beside its steps: its views, its images decoded and embedded
+FIXED = 1.15  # what a fold takes beside its steps: views that nobody asked for before, its images decoded and embedded
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def seconds_needed(state: State, parts: Parts, held_out: bool) -> float:
 
 
 def every_image(
-    setup: Setup, state: State, measured: Measured, everything: Everything, parts: Parts, control: Control, folder: Path | None = None
+    setup: Setup, state: State, measured: Measured, everything: Everything, parts: Parts, control: Control
 ) -> Generator[Event, None, Measured | None]:
     """`measured` with `cross_validated` in its result; None where a person stopped it. The adapters are anybody's afterwards.
 
@@ -83,7 +82,7 @@ def every_image(
     rest = parts.indices[held:]
     for number, part in enumerate(rest):
         train_on = [i for i in everything.indices if i not in set(part)]
-        fold = on_images(setup, everything, train_on, (), steps, folder)
+        fold = on_images(setup, everything, train_on, (), steps)
         watched = dataclasses.replace(fold.spec.training, patience=None)
         fold = dataclasses.replace(fold, spec=dataclasses.replace(fold.spec, training=watched))
         training = train(fold, start_state(fold, state.progress.micro_batch), steps, control)
@@ -130,7 +129,7 @@ def _left(began: float, done: float) -> float:
 
 
 def judge(
-    setup: Setup, state: State, measured: Measured, everything: Everything, control: Control, folder: Path | None = None
+    setup: Setup, state: State, measured: Measured, everything: Everything, control: Control
 ) -> Generator[Event, None, tuple[Measured, bool]]:
     """All that can be said of how good the recipe is on these images: `measured` with it, and whether a person wants an end now."""
     parts = Parts.of(setup)
@@ -144,7 +143,7 @@ def judge(
     needed = seconds_needed(state, parts, held)
     if setup.start is not None or needed > 60 * training.estimate_minutes:
         return measured, False
-    judged = yield from every_image(setup, state, measured, everything, parts, control, folder)
+    judged = yield from every_image(setup, state, measured, everything, parts, control)
     if judged is None:
         yield Note("Stopped before every image was judged: the figure is that of the held-out ones.")
     return (measured, True) if judged is None else (judged, False)

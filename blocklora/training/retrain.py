@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator
-from pathlib import Path
 
 import torch
 
@@ -26,14 +25,11 @@ from blocklora.training.state import State, start_state
 from blocklora.training.subset import Everything, on_images
 
 
-def finish(
-    setup: Setup, state: State, control: Control, folder: Path | None = None, go_on: bool = True
-) -> Generator[Event, None, Measured]:
+def finish(setup: Setup, state: State, control: Control, go_on: bool = True) -> Generator[Event, None, Measured]:
     """Measure the version that is kept, judge all images where there is time, then train anew on all of them where the recipe asks for it;
     closes `setup`.
 
     Args:
-        folder: where views are kept that memory does not hold.
         go_on: False where a person wants the run to end here.
 
     Returns:
@@ -46,20 +42,20 @@ def finish(
     kept = {name: parameter.detach().cpu().clone() for name, parameter in state.named.items()}
     measured = dataclasses.replace(measured, kept={**kept, "class_weights": measured.class_weights})
     if go_on and not control.stopping:
-        measured = yield from _further(setup, state, measured, control, folder)
+        measured = yield from _further(setup, state, measured, control)
     setup.close()
     with control.unheard():
         return with_others(with_test(measured, setup), setup)
 
 
-def _further(setup: Setup, state: State, measured: Measured, control: Control, folder: Path | None) -> Generator[Event, None, Measured]:
+def _further(setup: Setup, state: State, measured: Measured, control: Control) -> Generator[Event, None, Measured]:
     """What comes after the first measurement; the adapters of the version to publish are in the model afterwards."""
     with control.unheard():
         everything = Everything.of(setup)
-    measured, ended = yield from judge(setup, state, measured, everything, control, folder)
+    measured, ended = yield from judge(setup, state, measured, everything, control)
     published = None
     if setup.spec.training.retrain == "yes" and len(setup.held_out) and not ended:
-        published = yield from _anew(setup, state, everything, control, folder)
+        published = yield from _anew(setup, state, everything, control)
     if published is not None:
         return _since_trained_on(measured, *published)
     with torch.no_grad():
@@ -69,11 +65,11 @@ def _further(setup: Setup, state: State, measured: Measured, control: Control, f
 
 
 def _anew(
-    setup: Setup, state: State, everything: Everything, control: Control, folder: Path | None
+    setup: Setup, state: State, everything: Everything, control: Control
 ) -> Generator[Event, None, tuple[torch.Tensor, Familiarity | None] | None]:
     """Class weights (C, D) of the second training, and how familiar pictures look to it; None where a person stopped it."""
     steps, done = state.progress.best_step, state.progress.step
-    larger = on_images(setup, everything, everything.indices, (), steps, folder)
+    larger = on_images(setup, everything, everything.indices, (), steps)
     yield Note(
         f"Trained anew on all {len(larger.cache)} images, for {steps} steps, since the held-out ones have been measured. "
         "The held-out figure is that of the training before."

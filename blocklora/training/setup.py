@@ -36,7 +36,7 @@ from blocklora.training.image_cache import ImageCache
 from blocklora.training.leaks import Leak, Looks, counted_tests, find_leaks
 from blocklora.training.leaks import words as leak_words
 from blocklora.training.pictures import CHUNK, EvalSet, decoded
-from blocklora.training.views import Views
+from blocklora.training.views import PartOfViews, Views
 
 EVENT_SECONDS = 0.5
 
@@ -132,7 +132,7 @@ class Setup:
     shift: torch.Tensor | None = None
     """Where the learned shift of the class weights begins, then."""
     image_split: Split | None = None
-    views: Views | None = None
+    views: Views | PartOfViews | None = None
     text_split: Split | None = None
     text_hidden: torch.Tensor | None = None
     """What enters the first adapted layer of the text tower, for every prompt."""
@@ -295,7 +295,7 @@ def prepare(
     shift = None if start is None else start.shift_into(weights, data.dataset.class_ids)
     first = adapters.first_layer.get("text", 0)
     text_split = split_text_tower(backbone.model, prompts.tokens, first) if first > 0 else None
-    views = views_of(image_split, cache, backbone, compute, spec.training, folder)
+    views = views_of(image_split, cache, backbone, compute, spec.training, folder, len(data.train) + len(data.held_out))
     with torch.no_grad():
         text_hidden = None if text_split is None else text_split.lower(prompts.tokens)
     return Setup(
@@ -330,13 +330,28 @@ def prepare(
 
 
 def views_of(
-    part: Split | None, cache: ImageCache, backbone: Backbone, compute: Compute, training: TrainingConfig, folder: Path | None
+    part: Split | None,
+    cache: ImageCache,
+    backbone: Backbone,
+    compute: Compute,
+    training: TrainingConfig,
+    folder: Path | None,
+    capacity: int = 0,
 ) -> Views | None:
-    """Room for the views that the steps of `training` will ask for; None where no layer lies below the first adapted one."""
+    """Room for the views that the steps of `training` will ask for; None where no layer lies below the first adapted one.
+
+    Args:
+        capacity: images that later trainings of the run will have, where these are more.
+    """
     if part is None:
         return None
-    seen = math.ceil(training.steps * training.batch_size / len(cache))
-    return Views(cache, part.lower, backbone.preprocess, compute, training.seed, min(seen, training.views), folder)
+    wanted = views_wanted(training, len(cache))
+    return Views(cache, part.lower, backbone.preprocess, compute, training.seed, wanted, folder, capacity)
+
+
+def views_wanted(training: TrainingConfig, images: int) -> int:
+    """How many views of each image the steps of `training` ask for."""
+    return min(math.ceil(training.steps * training.batch_size / images), training.views)
 
 
 def _below(backbone: Backbone, adapter: AdapterConfig) -> Split | None:

@@ -12,7 +12,8 @@ import torch
 from blocklora.training.class_weights import ClassWeights, Features
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.pictures import decoded
-from blocklora.training.setup import Setup, views_of
+from blocklora.training.setup import Setup, views_wanted
+from blocklora.training.views import PartOfViews, Views
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,13 @@ class Everything:
         return [place[index] for index in indices]
 
 
-def on_images(
-    setup: Setup, everything: Everything, train: Sequence[int], held_out: Sequence[int], steps: int, folder: Path | None = None
-) -> Setup:
+def on_images(setup: Setup, everything: Everything, train: Sequence[int], held_out: Sequence[int], steps: int) -> Setup:
     """`setup` as before its first step, to learn from `train` and be measured on `held_out` (indices into the dataset), for `steps` steps.
 
-    The adapters are the same modules, set back to their start; what was learned is gone. Views that memory does not hold are kept in
-    `folder`. Class weights are made anew, of `train` alone.
+    The adapters are the same modules, set back to their start; what was learned is gone. Class weights are made anew, of `train` alone.
+    Views are those of `setup`, as far as they have been computed.
     """
     data, backbone = setup.data, setup.backbone
-    setup.close()
     with torch.no_grad():
         for name, parameter in setup.adapters.named_parameters():
             parameter.copy_(setup.untrained[name])
@@ -61,6 +59,10 @@ def on_images(
         with torch.no_grad():
             weights.shift.copy_(setup.shift)
     training = dataclasses.replace(setup.spec.training, steps=max(1, steps))
+    views: PartOfViews | None = None
+    if isinstance(setup.views, Views):
+        setup.views.grow(everything.cache)
+        views = setup.views.part(places, views_wanted(training, len(places)))
     return dataclasses.replace(
         setup,
         spec=dataclasses.replace(setup.spec, training=training),
@@ -71,5 +73,5 @@ def on_images(
         labels=frozen.labels.clone(),
         held_out=data.eval_set(tuple(held_out), backbone.preprocess),
         class_weights=weights.to(setup.compute.device),
-        views=views_of(setup.image_split, cache, backbone, setup.compute, training, folder),
+        views=views,
     )

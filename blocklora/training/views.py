@@ -2,13 +2,15 @@
 
 With adapters in the last layers only, everything below them gives the same for the same view in every step. So each image gets a
 fixed number of random views; which one a step sees follows from how often it has seen the image. What has been computed is kept in
-memory, or in a file where there is too much of it.
+memory, or in a file where there is too much of it. A run trains more than once, on some of its images and then on all of them: each of
+these trainings sees the same views.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,19 +40,40 @@ class Views:
         seed: decides the views, together with their numbers.
         count: views of each image that are wanted; fewer where neither memory nor disk holds them.
         folder: where the file goes when memory is too small; None keeps to memory.
+        capacity: images that there will be once the cache has grown (`grow`); no fewer than it has now.
     """
 
     def __init__(
-        self, cache: ImageCache, lower: Half, preprocess: Preprocess, compute: Compute, seed: int, count: int, folder: Path | None
+        self,
+        cache: ImageCache,
+        lower: Half,
+        preprocess: Preprocess,
+        compute: Compute,
+        seed: int,
+        count: int,
+        folder: Path | None,
+        capacity: int = 0,
     ) -> None:
         self.count = max(1, min(count, MOST))
+        self._capacity = max(capacity, len(cache))
         self._cache, self._lower, self._preprocess, self._compute, self._seed = cache, lower, preprocess, compute, seed
         self._folder = folder
         size = preprocess.size
         with torch.no_grad(), compute.autocast():
             shape = lower(torch.zeros(1, 3, size, size, device=compute.device)).shape[1:]
         self._kept: torch.Tensor | None = self._room(shape)  # (count, N, L, width)
-        self._known = torch.zeros(self.count, -(-len(cache) // GROUP), dtype=torch.bool)
+        self._known = torch.zeros(self.count, -(-self._capacity // GROUP), dtype=torch.bool)
+
+    def grow(self, cache: ImageCache) -> None:
+        """Go on with a cache that has the same images and more behind them, at most `capacity`. What is known of full groups stays."""
+        before, self._cache = len(self._cache), cache
+        assert before <= len(cache) <= self._capacity
+        if len(cache) > before and before % GROUP:
+            self._known[:, before // GROUP] = False
+
+    def part(self, places: Sequence[int], count: int) -> PartOfViews:
+        """At most `count` views of some of the images, as if they were all there are."""
+        return PartOfViews(self, tuple(places), max(1, min(count, self.count)))
 
     def batch(self, chosen: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Hidden states (B, L, width), float32 on the device, of pairs of (how often the image was seen before, its index)."""
@@ -65,7 +88,7 @@ class Views:
     def _compute_group(self, kept: torch.Tensor, view: int, group: int) -> None:
         first = group * GROUP
         indices = range(first, min(first + GROUP, len(self._cache)))
-        pixels = self._cache.batch(indices, generator_of(self._seed, PIXELS, view * len(self._cache) + group), self._compute.device)
+        pixels = self._cache.batch(indices, generator_of(self._seed, PIXELS, group * MOST + view), self._compute.device)
         with torch.no_grad(), self._compute.autocast():
             hidden = self._lower(normalise(pixels, self._preprocess))
         kept[view, first : first + len(hidden)] = hidden.to("cpu", torch.float16)
@@ -77,7 +100,7 @@ class Views:
         Raises:
             TrainingError: neither holds a single view of every image.
         """
-        images = len(self._cache)
+        images = self._capacity
         one = images * shape.numel() * 2  # bytes of a view of every image
         memory = int(MEMORY_SHARE * psutil.virtual_memory().available)
         room = 0 if self._folder is None else int(DISK_SHARE * shutil.disk_usage(self._folder).free)
@@ -97,3 +120,19 @@ class Views:
         self._kept = None
         if self._folder is not None:
             (self._folder / FILE).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class PartOfViews:
+    """`count` views of the images at `places` of `views`, which keeps them; one image's index is its position in `places`."""
+
+    views: Views
+    places: tuple[int, ...]
+    count: int
+
+    def batch(self, chosen: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """As `Views.batch`."""
+        return self.views.batch([(seen % self.count, self.places[index]) for seen, index in chosen])
+
+    def close(self) -> None:
+        """Nothing: what is kept is for others too."""

@@ -133,7 +133,7 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
             stopwatch.hear(item)
             say(item)
     save_checkpoint(run.checkpoint_path, state.snapshot())  # what follows begins here again, should it be interrupted
-    finishing = finish(setup, state, control, run.path, go_on=run.requested() is None)
+    finishing = finish(setup, state, control, go_on=run.requested() is None)
     while True:
         try:
             event = next(finishing)

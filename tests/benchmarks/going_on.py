@@ -63,7 +63,7 @@ def run_in(
     setup = last(prepare(RunSpec.from_dict(run.spec()), data, choose("cpu", "auto", print), control, folder, None, Start.read(folder)))
     state = start_state(setup)
     last(train(setup, state, config.steps, control))
-    measured = last(finish(setup, state, control, folder))
+    measured = last(finish(setup, state, control))
     publish_adapter(run, setup, measured)
     write_json(run.result_path, measured.result)
     return {

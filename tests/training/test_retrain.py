@@ -83,7 +83,7 @@ def test_the_second_training_is_the_first_one_on_all_images(make_tiny_run: Calla
     run = make_tiny_run(adapter=adapter, retrain="yes", **values)
     setup, state = fitted(run)
     first = measure_held_out(setup)
-    events, measured = drain(finish(setup, state, Control(), run.path))
+    events, measured = drain(finish(setup, state, Control()))
     assert [e.steps for e in events if isinstance(e, Step)][-1] == 24
     assert measured.temperature == first.temperature
     assert measured.result["held_out"] == {**first.result["held_out"], "since_trained_on": True}

@@ -17,7 +17,7 @@ from blocklora.training import views
 from blocklora.training.device import Compute
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.sampling import PIXELS, generator_of
-from blocklora.training.views import FILE, GROUP, Views
+from blocklora.training.views import FILE, GROUP, MOST, Views
 
 SIZE, IMAGES = 16, GROUP + 5
 PREPROCESS = Preprocess(SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -51,7 +51,7 @@ def made(cache: ImageCache, lower: Lower, count: int = 3, folder: Path | None = 
 def test_a_view_is_what_the_frozen_layers_give_for_its_crop(cache: ImageCache) -> None:
     kept = made(cache, Lower())
     found = kept.batch([(1, 2), (1, GROUP + 3), (4, 2), (0, 2)])
-    crops = cache.batch(range(GROUP), generator_of(7, PIXELS, 1 * IMAGES + 0), CPU.device)
+    crops = cache.batch(range(GROUP), generator_of(7, PIXELS, 0 * MOST + 1), CPU.device)
     torch.testing.assert_close(found[0], Lower()(normalise(crops, PREPROCESS))[2], atol=2e-3, rtol=2e-3)
     assert torch.equal(found[0], found[2])  # seen for the fifth time: the second view again
     assert not torch.equal(found[0], found[3])
@@ -95,3 +95,27 @@ def test_fewer_views_where_there_is_little_room_and_a_reason_where_there_is_none
     monkeypatch.setattr(views.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
     with pytest.raises(TrainingError, match="of memory or disk"):
         made(cache, Lower(), folder=tmp_path)
+
+
+def test_more_images_behind_the_known_ones_cost_only_themselves_and_the_last_group(cache: ImageCache) -> None:
+    lower = Lower()
+    growing = Views(cache.only(range(GROUP + 2)), lower, PREPROCESS, CPU, 7, 2, None, IMAGES)
+    pairs = [(0, index) for index in range(GROUP + 2)]
+    before = growing.batch(pairs)
+    growing.grow(cache)
+    growing.grow(cache)
+    after = growing.batch([*pairs, (0, IMAGES - 1)])
+    assert lower.groups == [1, GROUP, 2, 5]
+    assert torch.equal(after[:GROUP], before[:GROUP])
+    assert torch.equal(after, made(cache, Lower()).batch([*pairs, (0, IMAGES - 1)]))
+
+
+def test_a_part_shows_the_same_views_under_its_own_numbers(cache: ImageCache) -> None:
+    lower = Lower()
+    whole = made(cache, lower)
+    part = whole.part([GROUP + 1, 4, 7], 2)
+    assert torch.equal(part.batch([(0, 0), (1, 2), (3, 1)]), whole.batch([(0, GROUP + 1), (1, 7), (1, 4)]))
+    part.close()
+    whole.batch([(0, 0)])
+    assert lower.groups == [1, 5, GROUP, GROUP]
+    assert whole.part([0], 99).count == whole.count == 3
