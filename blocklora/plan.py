@@ -93,7 +93,7 @@ def plan(recipe: TrainingConfig, backbone: str, speed: Speed | None, depth: Dept
     if recipe.preset not in BUDGET or speed is None or images < 1:
         return whole
     uncut = seconds(speed, depth, recipe, whole.adapter, images, classes)
-    budget = BUDGET[recipe.preset] * max(images, FEW) * speed.look
+    budget = BUDGET[recipe.preset] * max(images, FEW) * speed.unit
     if uncut <= budget or uncut - speed.fixed - speed.export - images * speed.look <= NO_MATTER:
         return whole
     short = replace(recipe, views=VIEWS[recipe.preset], checks=CHECKS[recipe.preset])

@@ -14,8 +14,9 @@ from blocklora.files import read_json, write_json
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds: once a run, for looking at an image (decode, embed), for an image in a training step of all layers, for the export, and for
-    a class's name in a training step (where that was measured by itself).
+    """Seconds: once a run, for looking at an image (decode, embed), for an image in a training step of all layers, for the export, for
+    a class's name in a training step, and for an image in a forward pass as torch does it by itself (these two where they were measured by
+    themselves, else 0).
     """
 
     fixed: float
@@ -23,6 +24,12 @@ class Speed:
     step_image: float
     export: float
     step_class: float = 0.0
+    forward: float = 0.0
+
+    @property
+    def unit(self) -> float:
+        """Seconds of a forward pass of one image, which budgets are counted in."""
+        return self.forward or self.look
 
 
 def _path(home: Path) -> Path:
@@ -51,7 +58,7 @@ def remember(home: Path, device: str, backbone: str, speed: Speed) -> None:
     with FileLock(home / "speeds.lock"):
         known = recall(home, device, backbone)
         if known is not None:
-            speed = Speed(**{name: min(value, SLOWER * getattr(known, name)) for name, value in asdict(speed).items()})
+            speed = Speed(**{name: min(value, SLOWER * getattr(known, name) or value) for name, value in asdict(speed).items()})
         write_json(_path(home), {**read_json(_path(home), {}), _key(device, backbone): asdict(speed)})
 
 
@@ -155,4 +162,4 @@ class Stopwatch:
         if not all_layers and known is None:
             return None
         step_image = self._step_image if all_layers or known is None else known.step_image
-        return Speed(fixed, look, step_image, export, known.step_class if known else 0.0)
+        return Speed(fixed, look, step_image, export, known.step_class if known else 0.0, known.forward if known else 0.0)

@@ -25,7 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("blocklora.projects", "blocklora.clip", "blocklora.lora", "blocklora.jobs"),
     ("blocklora.plan",),
     ("blocklora.presets", "blocklora.speeds"),
-    ("blocklora.config", "blocklora.preprocess", "blocklora.files", "blocklora.reject"),
+    ("blocklora.config", "blocklora.preprocess", "blocklora.files", "blocklora.reject", "blocklora.processor"),
     ("blocklora.errors", "blocklora.intervals"),
     ("blocklora",),  # the package itself: a version and nothing else
 )
@@ -48,6 +48,7 @@ LIGHT = (
     "blocklora.preprocess",
     "blocklora.files",
     "blocklora.reject",
+    "blocklora.processor",
     "blocklora.intervals",
     "blocklora.errors",
     "blocklora.clip.catalog",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from blocklora.config import AdapterConfig
 from blocklora.plan import BUDGET, ENOUGH, FEW, LEAST, Plan, plan, seconds
 from blocklora.presets import preset_config
-from blocklora.speeds import Depth, Speed
+from blocklora.speeds import Depth, Speed, recall, remember
 
 COSTLY = Speed(fixed=5, look=0.03, step_image=0.03, export=25, step_class=0.002)  # about ViT-B/32 on two cores
 DEPTH = Depth(12, True)
@@ -34,6 +35,23 @@ def test_the_first_share_of_layers_that_leaves_enough_steps_is_taken() -> None:
     assert roomy.adapter.last_layers == 6 and roomy.training.steps >= ENOUGH["quick"]
     tight = plan(recipe, "ViT-B-32", replace(COSTLY, step_image=0.1), DEPTH, 160, 10)
     assert tight.adapter.last_layers == 2 and tight.training.steps >= LEAST
+
+
+def test_the_budget_is_counted_in_forward_passes_of_torch_where_they_were_timed() -> None:
+    recipe = preset_config("quick", "ViT-B-32", 13)
+    looking_is_quicker = replace(COSTLY, look=COSTLY.look / 2, forward=COSTLY.look)
+    assert looking_is_quicker.unit == COSTLY.unit == COSTLY.look
+    found = plan(recipe, "ViT-B-32", looking_is_quicker, DEPTH, 160, 10)
+    assert found.training.steps >= plan(recipe, "ViT-B-32", COSTLY, DEPTH, 160, 10).training.steps
+    assert seconds(looking_is_quicker, DEPTH, found.training, found.adapter, 160, 10) <= BUDGET["quick"] * 160 * COSTLY.look
+
+
+def test_what_was_not_timed_by_itself_is_learned_when_it_is(tmp_path: Path) -> None:
+    remember(tmp_path, "cpu", "tower", replace(COSTLY, step_class=0.0))
+    remember(tmp_path, "cpu", "tower", replace(COSTLY, forward=0.04))
+    assert recall(tmp_path, "cpu", "tower") == replace(COSTLY, forward=0.04)
+    remember(tmp_path, "cpu", "tower", replace(COSTLY, forward=0.5))  # a busy moment
+    assert recall(tmp_path, "cpu", "tower") == replace(COSTLY, forward=0.05)
 
 
 def test_a_handful_of_images_has_the_budget_of_a_few(monkeypatch: pytest.MonkeyPatch) -> None:

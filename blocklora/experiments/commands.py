@@ -85,7 +85,7 @@ def _bench(options: argparse.Namespace) -> Bench:
     if options.threads:
         torch.set_num_threads(options.threads)  # after `choose`, which takes all cores
     backbone = load_backbone(options.backbone, default_home())
-    backbone.model.to(compute.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    compute.take(backbone.model)
     protocol = Protocol(
         backbone=backbone.name,
         weights_hash=backbone.weights_hash,

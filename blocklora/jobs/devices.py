@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import os
 import platform
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
+
+from blocklora.processor import cpu_cores, cpu_name
 
 
 @dataclass(frozen=True)
@@ -24,24 +24,6 @@ class Device:
     def line(self) -> str:
         """One line for people: name and memory."""
         return f"{self.name}, {self.memory / 2**30:.0f} GB"
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine() or "CPU"
-
-
-def cpu_cores() -> int:
-    """Cores that this process may use (a container may be given fewer than the machine has)."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
 
 
 def _nvidia() -> list[Device]:
@@ -65,7 +47,7 @@ def _nvidia() -> list[Device]:
 def devices() -> tuple[Device, ...]:
     """Devices of this machine, the one that "auto" takes first."""
     cores = cpu_cores()
-    cpu = Device("cpu", f"{_cpu_name()} ({cores} {'core' if cores == 1 else 'cores'})", psutil.virtual_memory().total)
+    cpu = Device("cpu", f"{cpu_name()} ({cores} {'core' if cores == 1 else 'cores'})", psutil.virtual_memory().total)
     found = _nvidia()
     if not found and platform.system() == "Darwin" and platform.machine() == "arm64":
         found = [Device("mps", "Apple GPU", psutil.virtual_memory().total)]

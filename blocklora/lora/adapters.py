@@ -99,7 +99,7 @@ class Adapters:
         """Add every update to its frozen weight and restore the original module tree: a plain model with tuned weights."""
         self._restore()
         for weight, rows in self.folds:
-            rows.fold_into(weight.data)
+            rows.fold_into(weight)
         self.folds = []
 
     def detach(self) -> None:

@@ -96,7 +96,8 @@ class AdaptedAttention(nn.Module):
 
     def _heads(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """q, k and v of `x` (N, L, d), each (N, heads, L, head_dim)."""
-        packed = F.linear(x, self.base.in_proj_weight, self.base.in_proj_bias)  # (N, L, 3 d)
+        product = getattr(self.base, "in_product", None)  # of a quickened model (`blocklora.lora.quick`)
+        packed = F.linear(x, self.base.in_proj_weight, self.base.in_proj_bias) if product is None else product(x)  # (N, L, 3 d)
         if self.packed is not None:
             packed = self.packed(x, packed)
         return packed.view(*x.shape[:2], 3, self.base.num_heads, self.base.head_dim).permute(2, 0, 3, 1, 4).unbind(0)

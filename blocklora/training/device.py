@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from blocklora.clip.precision import has_bf16
-from blocklora.jobs.devices import cpu_cores
+from blocklora.lora.quick import quicken
+from blocklora.processor import cpu_cores
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,13 @@ class Compute:
         if self.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
+
+    def take(self, model: nn.Module) -> None:
+        """Bring a frozen model to the device, ready to be measured with and to get adapters; it is not to be exported."""
+        # channels last: convolutional towers are about a third faster on a CPU
+        model.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        if self.device.type == "cpu":
+            quicken(model)
 
     def free(self) -> None:
         """Give back memory that torch keeps for later, after an allocation has failed."""

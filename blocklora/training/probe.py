@@ -46,7 +46,7 @@ def probe(home: Path, name: str, device: str) -> Speed:
 
     compute = choose(device, "auto", lambda message: None)
     backbone = load_backbone(name, home)
-    backbone.model.to(compute.device)
+    backbone.model.to(compute.device).eval()
     fixed = time.perf_counter() - began
     size = backbone.preprocess.size
     images = torch.rand(BATCH, 3, size, size, device=compute.device)
@@ -57,7 +57,9 @@ def probe(home: Path, name: str, device: str) -> Speed:
         with torch.inference_mode():
             return float(image_features(backbone.model, images).sum())
 
-    looking = _timed(look) / BATCH
+    forward = _timed(look) / BATCH
+    compute.take(backbone.model)
+    looking = min(forward, _timed(look) / BATCH)
     adapters = attach(backbone.model, AdapterConfig(), seed=0)
 
     def step() -> float:
@@ -79,7 +81,7 @@ def probe(home: Path, name: str, device: str) -> Speed:
     known = recall(home, device, name)
     a_name = _timed(naming) / NAMES
     an_image = max(0.0, _timed(step) - CLASSES * a_name) / BATCH
-    return Speed(fixed, looking, an_image, known.export if known else EXPORT_START + EXPORT_LOOKS * looking, a_name)
+    return Speed(fixed, looking, an_image, known.export if known else EXPORT_START + EXPORT_LOOKS * forward, a_name, forward)
 
 
 def main() -> int:

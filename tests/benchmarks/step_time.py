@@ -5,7 +5,8 @@ Variants, all with rank 2 on q, k and v of every layer of both towers unless sai
   reference       CLIP-LoRA as its authors run it: the dense d x d product of the update while dropout is on, q, k and v apart, all prompts
                   tokenised to 77 tokens and encoded again in every step, PyTorch's own attention
   peft            PEFT's LoRA on the same separate projections, uncut prompts tokenised once
-  ours            this product's step: factored update, q, k and v together, prompts cut to the longest
+  ours            this product's step: factored update, q, k and v together, prompts cut to the longest, and in fp32 the frozen products
+                  through the quicker of torch's two libraries (`blocklora.lora.frozen_linear`)
   ours, last K    the same with adapters in the last K layers of both towers, on kept hidden states (the time to make them beside it)
 
 Each is run in fp32 and, where the processor computes in it, in bf16. The variants take turns, so that a busy machine slows all of them;
@@ -44,6 +45,8 @@ from blocklora.clip.prompts import image_features, text_class_weights, tokenise,
 from blocklora.clip.split import split_image_tower, split_text_tower
 from blocklora.config import AdapterConfig
 from blocklora.lora.attach import attach
+from blocklora.lora.frozen_linear import FrozenLinear
+from blocklora.training.device import Compute
 
 NAMES = ("apple", "cardigan", "grasshopper", "oil tanker", "tea cup", "umbrella", "wheel chair", "pagoda", "garden hose", "yellow taxi")
 TEMPLATE = "a photo of a {}."
@@ -148,8 +151,11 @@ class Bench:
 
         return step
 
-    def ours(self, precision: str) -> Step:
+    def ours(self, precision: str, quick: bool = True) -> Step:
+        """This product's step; without `quick`, frozen products are torch's own, whose operations can be counted."""
         backbone = self.backbone()
+        if quick:
+            Compute(torch.device("cpu"), precision).take(backbone.model)
         adapters = attach(backbone.model, AdapterConfig(rank=self.rank), seed=0)
         adapters.train(True)
         optimiser = torch.optim.AdamW(adapters.parameters(), lr=2e-4)
@@ -166,6 +172,7 @@ class Bench:
     def last(self, layers: int, precision: str) -> tuple[Step, float]:
         """The step on kept hidden states, and seconds to make those of one batch."""
         backbone = self.backbone()
+        Compute(torch.device("cpu"), precision).take(backbone.model)
         adapters = attach(backbone.model, AdapterConfig(rank=self.rank, last_layers=layers), seed=0)
         adapters.train(True)
         optimiser = torch.optim.AdamW(adapters.parameters(), lr=2e-4)
@@ -190,16 +197,18 @@ class Bench:
 
 
 def peak(precision: str) -> float:
-    """The best matrix product of this machine at a transformer's shapes, in FLOP/s."""
+    """The best matrix product of this machine at a transformer's shapes, in FLOP/s: torch's own, or that of frozen weights."""
     best = 0.0
     for rows, inner, columns in ((1600, 768, 3072), (1600, 3072, 768), (3200, 1024, 1024)):
         a, b = torch.randn(rows, inner), torch.randn(inner, columns)
         if precision == "bf16":
             a, b = a.bfloat16(), b.bfloat16()
-        for _ in range(8):
-            began = time.perf_counter()
-            a @ b
-            best = max(best, 2 * rows * inner * columns / (time.perf_counter() - began))
+        frozen = FrozenLinear(b.t().contiguous(), None)
+        for product in (lambda a=a, b=b: a @ b, lambda a=a, frozen=frozen: frozen(a)):
+            for _ in range(8):
+                began = time.perf_counter()
+                product()
+                best = max(best, 2 * rows * inner * columns / (time.perf_counter() - began))
     return best
 
 
@@ -225,8 +234,9 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
             times[name].append(time.perf_counter() - began)
         for precision in precisions:
             peaks[precision].append(peak(precision))
+    counted = bench.ours("fp32", quick=False)
     with FlopCounterMode(display=False) as counter:
-        steps["ours fp32"]()
+        counted()
     flops = counter.get_total_flops()
     rows = {}
     for name, values in times.items():

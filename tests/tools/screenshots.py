@@ -36,8 +36,9 @@ class Camera:
 
     def shoot(self, page: Page, name: str) -> None:
         page.mouse.move(0, 0)
-        # Lazy pictures below the window or in a closed fold are not asked for, so never complete.
-        seen = "i.complete || !i.getClientRects().length || i.getBoundingClientRect().top > innerHeight"
+        # Lazy pictures below the window, beside it or in a closed fold are not asked for, so never complete.
+        away = "r => r.top > innerHeight || r.left > innerWidth || r.right < 0"
+        seen = f"i.complete || !i.getClientRects().length || ({away})(i.getBoundingClientRect())"
         page.wait_for_function(f"[...document.images].every(i => {seen})")
         page.evaluate("document.fonts.ready")
         shot = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")

@@ -1,0 +1,45 @@
+"""A frozen model made to use `FrozenLinear` in all of its linear maps, with or without adapters attached."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import nn
+
+from blocklora.lora.frozen_linear import FrozenLinear, pays
+from blocklora.lora.layers import AdaptedAttention
+
+
+def quicken(model: nn.Module) -> None:
+    """Change how the modules of a frozen `model` are called, in place; what they are and hold stays. Nothing where it would not pay.
+
+    A model that is to be traced or exported is better loaded anew.
+    """
+    if not pays():
+        return
+    for module in list(model.modules()):
+        if isinstance(module, nn.Linear):
+            module.forward = FrozenLinear(module.weight, module.bias)  # type: ignore[assignment, method-assign]
+        elif isinstance(module, nn.MultiheadAttention) and _is_plain(module):
+            plain = AdaptedAttention(module, None, None)
+            module.in_product = FrozenLinear(module.in_proj_weight, module.in_proj_bias)  # type: ignore[assignment]
+            module.forward = functools.partial(_attention, plain, module.forward)  # type: ignore[method-assign]
+        elif isinstance(getattr(module, "in_proj_weight", None), nn.Parameter):  # open_clip's own attention
+            module.in_product = FrozenLinear(module.in_proj_weight, module.in_proj_bias)  # type: ignore[arg-type,assignment]
+
+
+def _is_plain(attention: nn.MultiheadAttention) -> bool:
+    packed = attention._qkv_same_embed_dim and attention.bias_k is None
+    return bool(packed and not attention.add_zero_attn and not attention.dropout)
+
+
+def _attention(
+    plain: AdaptedAttention, before: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *more: Any, **named: Any
+) -> Any:
+    """Self-attention by the formula that adapted layers use; whatever else is asked for, as `before`."""
+    known = key is query and value is query and not more and set(named) <= {"need_weights", "attn_mask"}
+    if not known or named.get("need_weights", True):
+        return before(query, key, value, *more, **named)
+    return plain(query, key, value, need_weights=False, attn_mask=named.get("attn_mask"))
