@@ -22,7 +22,7 @@ COMMANDS = [
 
 def test_there_is_a_command_for_every_experiment() -> None:
     named = {shlex.split(line)[4] for line in COMMANDS}
-    assert named == {"equivalence", "arms", "blocks", "ablation", "fewshot"}
+    assert named == {"equivalence", "arms", "merged", "blocks", "ablation", "fewshot"}
 
 
 @pytest.mark.parametrize("line", COMMANDS)
