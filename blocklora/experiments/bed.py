@@ -23,8 +23,8 @@ from blocklora.training.class_weights import Choice, ClassWeights, Features, cho
 from blocklora.training.device import Compute
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.pictures import CHUNK, EvalSet, decoded
-from blocklora.training.setup import Setup, embed_all, views_of
-from blocklora.training.views import Views
+from blocklora.training.setup import Setup, embed_all
+from blocklora.training.views import Views, views_of
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from blocklora.clip.backbones import Backbone, DownloadProgress, load_backbone
 from blocklora.clip.pixels import to_model_input
 from blocklora.clip.prompts import PromptBatch, image_features, text_class_weights, tokenise, weights_of_prompts
 from blocklora.clip.split import Split, split_image_tower, split_text_tower
-from blocklora.config import AdapterConfig, TrainingConfig
+from blocklora.config import AdapterConfig
 from blocklora.errors import TrainingError
 from blocklora.files import read_json
 from blocklora.jobs.events import Caching, Downloading, Event, Note
@@ -36,7 +35,7 @@ from blocklora.training.image_cache import ImageCache
 from blocklora.training.leaks import Leak, Looks, counted_tests, find_leaks
 from blocklora.training.leaks import words as leak_words
 from blocklora.training.pictures import CHUNK, EvalSet, decoded
-from blocklora.training.views import PartOfViews, Views
+from blocklora.training.views import PartOfViews, Views, views_of
 
 EVENT_SECONDS = 0.5
 
@@ -326,31 +325,6 @@ def prepare(
         start=start,
         shift=shift,
     )
-
-
-def views_of(
-    part: Split | None,
-    cache: ImageCache,
-    backbone: Backbone,
-    compute: Compute,
-    training: TrainingConfig,
-    folder: Path | None,
-    capacity: int = 0,
-) -> Views | None:
-    """Room for the views that the steps of `training` will ask for; None where no layer lies below the first adapted one.
-
-    Args:
-        capacity: images that later trainings of the run will have, where these are more.
-    """
-    if part is None:
-        return None
-    wanted = views_wanted(training, len(cache))
-    return Views(cache, part.lower, backbone.preprocess, compute, training.seed, wanted, folder, capacity)
-
-
-def views_wanted(training: TrainingConfig, images: int) -> int:
-    """How many views of each image the steps of `training` ask for."""
-    return min(math.ceil(training.steps * training.batch_size / images), training.views)
 
 
 def _below(backbone: Backbone, adapter: AdapterConfig) -> Split | None:

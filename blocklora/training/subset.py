@@ -12,8 +12,8 @@ import torch
 from blocklora.training.class_weights import ClassWeights, Features
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.pictures import decoded
-from blocklora.training.setup import Setup, views_wanted
-from blocklora.training.views import PartOfViews, Views
+from blocklora.training.setup import Setup
+from blocklora.training.views import PartOfViews, Views, views_wanted
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ these trainings sees the same views.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ import numpy as np
 import psutil
 import torch
 
+from blocklora.clip.backbones import Backbone
 from blocklora.clip.pixels import normalise
-from blocklora.clip.split import Half
+from blocklora.clip.split import Half, Split
+from blocklora.config import TrainingConfig
 from blocklora.errors import TrainingError
 from blocklora.preprocess import Preprocess
 from blocklora.training.device import Compute
@@ -136,3 +139,28 @@ class PartOfViews:
 
     def close(self) -> None:
         """Nothing: what is kept is for others too."""
+
+
+def views_of(
+    part: Split | None,
+    cache: ImageCache,
+    backbone: Backbone,
+    compute: Compute,
+    training: TrainingConfig,
+    folder: Path | None,
+    capacity: int = 0,
+) -> Views | None:
+    """Room for the views that the steps of `training` will ask for; None where no layer lies below the first adapted one.
+
+    Args:
+        capacity: images that later trainings of the run will have, where these are more.
+    """
+    if part is None:
+        return None
+    wanted = views_wanted(training, len(cache))
+    return Views(cache, part.lower, backbone.preprocess, compute, training.seed, wanted, folder, capacity)
+
+
+def views_wanted(training: TrainingConfig, images: int) -> int:
+    """How many views of each image the steps of `training` ask for."""
+    return min(math.ceil(training.steps * training.batch_size / images), training.views)
