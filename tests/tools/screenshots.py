@@ -38,7 +38,7 @@ class Camera:
         page.mouse.move(0, 0)
         # Lazy pictures below the window, beside it or in a closed fold are not asked for, so never complete.
         away = "r => r.top > innerHeight || r.left > innerWidth || r.right < 0"
-        seen = f"i.complete || !i.getClientRects().length || ({away})(i.getBoundingClientRect())"
+        seen = f"i.complete || !i.checkVisibility() || ({away})(i.getBoundingClientRect())"
         page.wait_for_function(f"[...document.images].every(i => {seen})")
         page.evaluate("document.fonts.ready")
         shot = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
