@@ -53,7 +53,7 @@ def seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter
     Args:
         images: all of them, held-out ones included.
     """
-    share = _share(depth, adapter)
+    share = share_of(depth, adapter) or 1.0
     held_out = round(images * training.held_out)
     looks = held_out * (training.checks + 1) * share
     a_step = step_seconds(speed, depth, training, adapter, classes)
@@ -67,14 +67,14 @@ def seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter
 
 def step_seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter: AdapterConfig, classes: int) -> float:
     """How long a step takes: its images and all class names, through the layers that are trained."""
-    return (training.batch_size * speed.step_image + classes * speed.step_class) * _share(depth, adapter)
+    return (training.batch_size * speed.step_image + classes * speed.step_class) * (share_of(depth, adapter) or 1.0)
 
 
-def _share(depth: Depth | None, adapter: AdapterConfig) -> float:
-    """The share of its layers that a step runs through; what cannot be parted runs whole."""
-    if depth is None or not depth.parted or adapter.last_layers is None:
+def share_of(depth: Depth | None, adapter: AdapterConfig) -> float | None:
+    """The share of its layers that a step trains and runs through; None where only some are trained and all are run."""
+    if adapter.last_layers is None:
         return 1.0
-    return min(1.0, adapter.last_layers / depth.image)
+    return min(1.0, adapter.last_layers / depth.image) if depth is not None and depth.parted else None
 
 
 def plan(recipe: TrainingConfig, backbone: str, speed: Speed | None, depth: Depth | None, images: int, classes: int) -> Plan:

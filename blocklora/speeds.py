@@ -148,9 +148,13 @@ class Stopwatch:
             self._step_image = 1 / max(event.images_per_second, 1e-6)
             self._trained = now
 
-    def speed(self, known: Speed | None, exported: bool, all_layers: bool = True) -> Speed | None:
-        """What was measured, or None where too little was seen. Steps that did not run through all layers say nothing of those that do:
-        then what is `known` of them stays.
+    def speed(self, known: Speed | None, exported: bool, share: float | None = 1.0) -> Speed | None:
+        """What was measured, or None where too little was seen.
+
+        Args:
+            share: of the layers that the steps ran through. A step of all layers takes no longer than that many times a step of a part, so
+                what is `known` of it may be lowered, and is never raised. None where a part of the layers was trained and all were run:
+                that says nothing of steps of all.
         """
         if self._step_image is None or self._trained is None or self._ready is None or not self._caching:
             return None
@@ -159,7 +163,9 @@ class Stopwatch:
         look = (last[0] - first[0]) / (last[1] - first[1]) if last[1] > first[1] else (last[0] - self._began) / max(1, last[1])
         fixed = max(0.0, self._ready - self._began - look * last[1])
         export = time.monotonic() - self._trained if exported else known.export if known else EXPORT_GUESS
-        if not all_layers and known is None:
+        if share is None and known is None:
             return None
-        step_image = self._step_image if all_layers or known is None else known.step_image
+        step_image = self._step_image / (share or 1.0)
+        if known is not None and share != 1.0:
+            step_image = known.step_image if share is None else min(known.step_image, step_image)
         return Speed(fixed, look, step_image, export, known.step_class if known else 0.0, known.forward if known else 0.0)

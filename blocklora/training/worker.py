@@ -23,7 +23,8 @@ from blocklora.jobs.liveness import beat
 from blocklora.jobs.run_folder import CANCEL, STOP, RunFolder
 from blocklora.jobs.spec import RunSpec
 from blocklora.jobs.turns import Turns
-from blocklora.speeds import Stopwatch, recall, remember
+from blocklora.plan import share_of
+from blocklora.speeds import Stopwatch, recall, recall_depth, remember
 
 if TYPE_CHECKING:
     from blocklora.training.control import Control
@@ -210,7 +211,8 @@ def work(run: RunFolder) -> int:
                 say(Finished(result["seconds"], result["stopped_early"]))
             _follow(run, spec.then, watcher)
             known = recall(Path(spec.home), spec.device, spec.backbone)
-            speed = stopwatch.speed(known, exported=bool(spec.then), all_layers=spec.adapter.last_layers is None)
+            share = share_of(recall_depth(Path(spec.home), spec.backbone), spec.adapter)
+            speed = stopwatch.speed(known, exported=bool(spec.then), share=share)
             if speed is not None:
                 remember(Path(spec.home), spec.device, spec.backbone, speed)
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,7 @@ def test_a_probe_that_dies_is_not_waited_for(data_home: Path, deep: str) -> None
     assert not planning.time_now(data_home, Timing(data_home, answers=False), deep, "cpu")
 
 
-def test_steps_of_the_last_layers_say_nothing_of_all(data_home: Path) -> None:
+def test_steps_of_the_last_layers_say_how_long_those_of_all_take_at_most(data_home: Path) -> None:
     from blocklora.jobs.events import Caching, Step
 
     def heard() -> Stopwatch:
@@ -130,9 +131,14 @@ def test_steps_of_the_last_layers_say_nothing_of_all(data_home: Path) -> None:
         return watch
 
     known = Speed(1, 0.5, 1.0, 20, 0.25)
-    assert heard().speed(known, exported=False, all_layers=False) is not None
-    partly, wholly = heard().speed(known, exported=False, all_layers=False), heard().speed(known, exported=False)
-    assert partly is not None and partly.step_image == 1.0 and partly.step_class == 0.25
+    partly, wholly = heard().speed(known, exported=False, share=0.5), heard().speed(known, exported=False)
+    assert partly is not None and partly.step_image == pytest.approx(0.02) and partly.step_class == 0.25
     assert wholly is not None and wholly.step_image == pytest.approx(0.01) and wholly.step_class == 0.25
-    assert heard().speed(None, exported=False, all_layers=False) is None
+    quick = replace(known, step_image=0.011)
+    unraised, unsaid = heard().speed(quick, exported=False, share=0.5), heard().speed(known, exported=False, share=None)
+    assert unraised is not None and unraised.step_image == 0.011
+    assert unsaid is not None and unsaid.step_image == known.step_image
+    first = heard().speed(None, exported=False, share=0.5)
+    assert first is not None and first.step_image == pytest.approx(0.02)
+    assert heard().speed(None, exported=False, share=None) is None
     assert recall(data_home, "cpu", "deep") is None
