@@ -35,11 +35,24 @@ DISK_SHARE = 0.25  # of the free disk, beyond that memory
 FILE = "views.f16"
 
 
+@dataclass(frozen=True)
+class Below:
+    """How pictures become hidden states: the frozen part of the image tower, what it takes, and where it computes."""
+
+    lower: Half
+    preprocess: Preprocess
+    compute: Compute
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels (N, 3, S, S), 0..255 on the device -> hidden states (N, L, width)."""
+        with torch.no_grad(), self.compute.autocast():
+            return self.lower(normalise(pixels, self.preprocess))
+
+
 class Views:
     """The hidden states (L, width) of `count` views of each image of `cache`.
 
     Args:
-        lower: the frozen part of the image tower.
         seed: decides the views, together with their numbers.
         count: views of each image that are wanted; fewer where neither memory nor disk holds them.
         folder: where the file goes when memory is too small; None keeps to memory.
@@ -49,9 +62,7 @@ class Views:
     def __init__(
         self,
         cache: ImageCache,
-        lower: Half,
-        preprocess: Preprocess,
-        compute: Compute,
+        below: Below,
         seed: int,
         count: int,
         folder: Path | None,
@@ -59,11 +70,9 @@ class Views:
     ) -> None:
         self.count = max(1, min(count, MOST))
         self._capacity = max(capacity, len(cache))
-        self._cache, self._lower, self._preprocess, self._compute, self._seed = cache, lower, preprocess, compute, seed
-        self._folder = folder
-        size = preprocess.size
-        with torch.no_grad(), compute.autocast():
-            shape = lower(torch.zeros(1, 3, size, size, device=compute.device)).shape[1:]
+        self._cache, self._below, self._seed, self._folder = cache, below, seed, folder
+        size = below.preprocess.size
+        shape = below(torch.zeros(1, 3, size, size, device=below.compute.device)).shape[1:]
         self._kept: torch.Tensor | None = self._room(shape)  # (count, N, L, width)
         self._known = torch.zeros(self.count, -(-self._capacity // GROUP), dtype=torch.bool)
 
@@ -86,14 +95,13 @@ class Views:
             if not self._known[view, group]:
                 self._compute_group(self._kept, view, group)
         rows = torch.stack([self._kept[view, index] for view, index in pairs])
-        return rows.to(self._compute.device, non_blocking=True).float()
+        return rows.to(self._below.compute.device, non_blocking=True).float()
 
     def _compute_group(self, kept: torch.Tensor, view: int, group: int) -> None:
         first = group * GROUP
         indices = range(first, min(first + GROUP, len(self._cache)))
-        pixels = self._cache.batch(indices, generator_of(self._seed, PIXELS, group * MOST + view), self._compute.device)
-        with torch.no_grad(), self._compute.autocast():
-            hidden = self._lower(normalise(pixels, self._preprocess))
+        pixels = self._cache.batch(indices, generator_of(self._seed, PIXELS, group * MOST + view), self._below.compute.device)
+        hidden = self._below(pixels)
         kept[view, first : first + len(hidden)] = hidden.to("cpu", torch.float16)
         self._known[view, group] = True
 
@@ -158,7 +166,7 @@ def views_of(
     if part is None:
         return None
     wanted = views_wanted(training, len(cache))
-    return Views(cache, part.lower, backbone.preprocess, compute, training.seed, wanted, folder, capacity)
+    return Views(cache, Below(part.lower, backbone.preprocess, compute), training.seed, wanted, folder, capacity)
 
 
 def views_wanted(training: TrainingConfig, images: int) -> int:

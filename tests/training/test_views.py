@@ -17,7 +17,7 @@ from blocklora.training import views
 from blocklora.training.device import Compute
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.sampling import PIXELS, generator_of
-from blocklora.training.views import FILE, GROUP, MOST, Views
+from blocklora.training.views import FILE, GROUP, MOST, Below, Views
 
 SIZE, IMAGES = 16, GROUP + 5
 PREPROCESS = Preprocess(SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -45,7 +45,7 @@ class Lower:
 
 
 def made(cache: ImageCache, lower: Lower, count: int = 3, folder: Path | None = None) -> Views:
-    return Views(cache, lower, PREPROCESS, CPU, 7, count, folder)
+    return Views(cache, Below(lower, PREPROCESS, CPU), 7, count, folder)
 
 
 def test_a_view_is_what_the_frozen_layers_give_for_its_crop(cache: ImageCache) -> None:
@@ -99,7 +99,7 @@ def test_fewer_views_where_there_is_little_room_and_a_reason_where_there_is_none
 
 def test_more_images_behind_the_known_ones_cost_only_themselves_and_the_last_group(cache: ImageCache) -> None:
     lower = Lower()
-    growing = Views(cache.only(range(GROUP + 2)), lower, PREPROCESS, CPU, 7, 2, None, IMAGES)
+    growing = Views(cache.only(range(GROUP + 2)), Below(lower, PREPROCESS, CPU), 7, 2, None, IMAGES)
     pairs = [(0, index) for index in range(GROUP + 2)]
     before = growing.batch(pairs)
     growing.grow(cache)
