@@ -1,7 +1,7 @@
 """Products with frozen weights, in float32 on a CPU, through the quicker of the two libraries that torch carries.
 
 torch gives float32 products to Intel's MKL, which on AMD's processors keeps to 256-bit instructions; oneDNN, which torch has for
-convolutions and bfloat16, takes 512-bit ones wherever the processor has them: more than twice as fast on an AMD EPYC with AVX-512. Both
+convolutions and bfloat16, takes 512-bit ones wherever the processor has them: about twice as fast on an AMD EPYC with AVX-512. Both
 round as float32 does, in another order. torch knows no backward pass of oneDNN's product; with a frozen weight, it is one more product.
 What is called is what torch's own compiler calls (`mkldnn::_linear_pointwise`). Weights that are reordered beforehand, for both ways and in
 bfloat16 too, were tried: hardly quicker, and 380 MB more for a ViT-B/32.

@@ -1,4 +1,4 @@
-"""A frozen model made to use `FrozenLinear` in all of its linear maps, with or without adapters attached."""
+"""A frozen model made to use `FrozenLinear` in its linear maps, with or without adapters attached."""
 
 from __future__ import annotations
 

@@ -60,7 +60,8 @@ def on_images(setup: Setup, everything: Everything, train: Sequence[int], held_o
             weights.shift.copy_(setup.shift)
     training = dataclasses.replace(setup.spec.training, steps=max(1, steps))
     views: PartOfViews | None = None
-    if isinstance(setup.views, Views):
+    if setup.views is not None:
+        assert isinstance(setup.views, Views)  # the run's own setup, not one that was made here
         setup.views.grow(everything.cache)
         views = setup.views.part(places, views_wanted(training, len(places)))
     return dataclasses.replace(

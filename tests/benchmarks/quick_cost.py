@@ -34,10 +34,10 @@ from blocklora.clip.backbones import load_backbone
 from blocklora.clip.build import build_model
 from blocklora.clip.pixels import to_model_inputs
 from blocklora.clip.prompts import image_features
-from blocklora.jobs.devices import cpu_cores
 from blocklora.jobs.launcher import worker_environment
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.plan import seconds
+from blocklora.processor import cpu_cores
 from blocklora.projects.folders import read_class_folders
 from blocklora.services.planning import depth_of, planned
 from blocklora.services.runs import RunRequest, make_run, split_of
