@@ -13,7 +13,7 @@ from blocklora.ui.downloads import Downloads
 from blocklora.ui.page import TITLE
 from blocklora.ui.pill import Pill
 from blocklora.ui.rail import Rail, brand
-from blocklora.ui.tab import Context, Refresh, Tab, refresher
+from blocklora.ui.tab import DRAWN, Context, Refresh, Tab, refresher
 
 if TYPE_CHECKING:
     from blocklora.services.studio import Studio
@@ -88,7 +88,8 @@ def build(studio: Studio, downloads: Downloads, local: bool = True) -> gr.Blocks
         for (refresh, item), tab in zip(built, known, strict=True):
             handler = refresher(ctx, refresh)
             ctx.on(project.change, handler, outputs=refresh.outputs)
-            ctx.on(item.select, handler, outputs=refresh.outputs, js=f"(...given) => {{ studio.onTab('{tab.key}'); return given; }}")
+            chosen = f"(...given) => studio.onTab('{tab.key}') ? given : given.map(() => '{DRAWN}')"
+            ctx.on(item.select, handler, outputs=refresh.outputs, js=chosen)
     blocks.api_open = False  # calls go through the queue, where the door looks at them; what blocks.queue() would set, without a second app
     return blocks
 

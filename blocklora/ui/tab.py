@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from blocklora.services.studio import Studio
 
 NO_PROJECT = "-"  # the open project's id while there is none; not "", so that the first answer is always a change
+DRAWN = "="  # in the id's place where a tab is up to date and wants no drawing
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def refresher(ctx: Context, refresh: Refresh) -> Callable[[dict[Any, Any]], dict
     """The handler that brings a tab up to date with the open project."""
 
     def handler(show: Callable[[Project | None], dict[Any, Any]], values: dict[Any, Any]) -> dict[Any, Any]:
-        return show(ctx.maybe_project(values.get(ctx.project)))
+        project_id = values.get(ctx.project)
+        return {} if project_id == DRAWN else show(ctx.maybe_project(project_id))
 
     return partial(handler, refresh.show)

@@ -104,9 +104,15 @@ window.studio = (() => {
   }
 
   let started = false; // whether the server has said what is open; the tabs report themselves before that
+  let touched = false; // whether a person has done anything yet
+  for (const kind of ["pointerdown", "keydown", "click"]) addEventListener(kind, () => (touched = true), { capture: true, once: true });
+
+  /** A tab says that it is the chosen one; whether it wants drawing. While the page opens it does not: the project draws every tab as
+   *  it opens, and a second drawing that comes late would take back what was pressed in the first. */
   function onTab(key) {
     document.body.dataset.tab = key;
     if (started) remember("tab", key);
+    return touched;
   }
   document.addEventListener("click", (event) => {
     const tab = event.target.closest("#tabs [role=tab]");
