@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import sys
 import zipfile
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import tour
 from PIL import Image
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Request, Route, expect
 from studio_window import CAMERA, NARROW, ROOT, SAMPLE, Server, serving
 
 sys.path.insert(0, str(ROOT / "tests" / "ui"))
@@ -24,6 +25,7 @@ from blocklora.jobs.liveness import beat
 from blocklora.jobs.turns import Turns
 from blocklora.projects.library import Library
 from blocklora.speeds import Speed, remember
+from blocklora.ui.tab import DRAWN
 
 OpenPage = Callable[..., Page]
 
@@ -133,6 +135,29 @@ def test_recipes_are_chosen_by_keyboard_and_another_project_has_its_own(bench: B
     expect(page.get_by_role("button", name="Train", exact=True)).to_be_disabled()
     page.get_by_role("button", name="Add images").click()
     expect(page.get_by_role("tab", name="Images", exact=True)).to_have_attribute("aria-selected", "true")
+
+
+def test_a_tab_is_drawn_once_as_the_page_opens(bench: Bench, window: Server, open_page: OpenPage) -> None:
+    """The project draws every tab; a second drawing that came late took back what was pressed in the first."""
+    page = open_page("about:blank")
+    asked: dict[str, set[int]] = {bench.project.id: set(), DRAWN: set()}  # handlers, by what they were told is open
+
+    def note(request: Request) -> None:
+        sent = json.loads(request.post_data or "{}") if "/queue/join" in request.url else {}
+        if len(sent.get("data") or []) == 1 and sent["data"][0] in asked:
+            asked[sent["data"][0]].add(sent["fn_index"])
+
+    page.on("request", note)
+    page.goto(f"{window.url}/?tab=results")
+    expect(page.locator("[data-room=results] .empty")).to_be_visible()
+    page.wait_for_timeout(1500)  # for whatever else would draw
+    assert len(asked[bench.project.id]) >= page.locator("#tabs [role=tab]").count() == 5
+    assert asked[DRAWN] and not asked[DRAWN] & asked[bench.project.id]
+    for name in ("Predict", "Results"):  # a person's press draws it anew
+        page.get_by_role("tab", name=name, exact=True).click()
+        expect(page.get_by_role("tab", name=name, exact=True)).to_have_attribute("aria-selected", "true")
+    page.wait_for_timeout(500)
+    assert asked[DRAWN] & asked[bench.project.id]
 
 
 def test_results_show_pictures_of_a_cell_and_runs_come_and_go(bench: Bench, window: Server, open_page: OpenPage) -> None:
