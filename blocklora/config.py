@@ -12,6 +12,7 @@ TARGETS = ("q", "k", "v", "o", "mlp")
 TOWERS = ("image", "text")
 SCALINGS = ("sqrt", "linear")
 CLASS_WEIGHTS = ("auto", "text", "images", "blend")
+DISCRIMINANT = ("auto", "images")  # wishes for class weights that discriminant weights may answer
 PRESETS = ("quick", "balanced", "thorough")
 RETRAIN = ("no", "yes")
 DEVICES = ("auto", "cpu", "cuda", "mps")

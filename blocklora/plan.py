@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from blocklora.config import AdapterConfig, TrainingConfig
+from blocklora.config import DISCRIMINANT, AdapterConfig, TrainingConfig
 from blocklora.presets import BUILTIN
-from blocklora.speeds import Depth, Speed
+from blocklora.speeds import FEW_ENOUGH, LOOKED_AT, Depth, Speed
 
 BUILTIN_LAYERS = {"quick": 6}
 """Of the built-in backbone's twelve: what a step saves pays for the larger input, and the figures in the README are of these layers."""
@@ -56,6 +56,8 @@ def seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter
     share = share_of(depth, adapter) or 1.0
     held_out = round(images * training.held_out)
     looks = held_out * (training.checks + 1) * share
+    if training.class_weights in DISCRIMINANT and images <= FEW_ENOUGH:
+        looks += images * LOOKED_AT * share  # what lies below is counted with the kept views
     a_step = step_seconds(speed, depth, training, adapter, classes)
     total = speed.fixed + images * speed.look + looks * speed.look + training.steps_planned * a_step + speed.export
     if share < 1:

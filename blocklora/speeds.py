@@ -73,6 +73,10 @@ class Depth:
 PROGRAM = 700 * 2**20  # bytes of a worker with its libraries, before it has loaded a backbone
 SPARE = 2.1  # measured peak over what is kept: gradients under way, the work space of a layer, and what malloc cannot give back
 CACHE_BYTES = 2**30  # decoded training pictures beyond so many bytes are kept in a file (`training.image_cache`)
+LOOKED_AT = (
+    4  # random views of a training image that class weights are made of beside the image itself (`training.viewed`); twelve are no better
+)
+FEW_ENOUGH = 2_000  # images up to which they are; where there are more, they say by themselves how pictures differ
 TEXT_TOKENS = 16_384  # prompts of more tokens in all go through the text tower in chunks of so many (`clip.prompts`)
 
 

@@ -9,12 +9,14 @@ same mean in the metric of how images of one class differ (linear discriminant a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from blocklora.config import DISCRIMINANT
 from blocklora.training.metrics import fit_temperature
 
 BLENDS = tuple(i / 10 for i in range(11))  # share of the text in the blend
@@ -24,10 +26,16 @@ FOLDS = 10  # in which discriminant weights are tried on images that they were n
 
 @dataclass(frozen=True)
 class Features:
-    """Normalised embeddings (N, D) of pictures and their labels (N,)."""
+    """Normalised embeddings (N, D) of pictures and their labels (N,); `views` (N, V, D) are those of random views of them, if there are."""
 
     values: torch.Tensor
     labels: torch.Tensor
+    views: torch.Tensor | None = None
+
+    def of(self, places: torch.Tensor | Sequence[int]) -> Features:
+        """Those of some of the pictures: their positions, or a mask (N,)."""
+        chosen = places if isinstance(places, torch.Tensor) else list(places)
+        return Features(self.values[chosen], self.labels[chosen], None if self.views is None else self.views[chosen])
 
 
 @dataclass(frozen=True)
@@ -59,39 +67,52 @@ def discriminant_weights(features: Features, n_classes: int) -> torch.Tensor:
     of one class differ equally in all directions.
 
     What all images have in common, the direction of their mean, is left out first: in that metric it would outweigh the differences.
+    Where there are views, an image stands half for itself and half for the mean of its views, and how the views of one image differ is
+    added to how images of one class do: a direction that another crop changes is no direction to tell classes by.
     The covariance within classes is shrunk towards a multiple of the identity by the oracle approximating rule (Chen et al. 2010,
     arXiv 0907.4698), wholly where there are few images: then these are the class means. Rows are not of length one: the length of an
     image's embedding in that metric is left to its logits, which changes no answer, and is one on average.
     """
-    x, y = features.values.double(), features.labels
-    common = F.normalize(x.mean(dim=0), dim=0)
-    x = x - (x @ common)[:, None] * common
-    counts = torch.bincount(y, minlength=n_classes).clamp(min=1).to(x.dtype)
-    means = torch.zeros(n_classes, x.shape[1], dtype=x.dtype).index_add_(0, y, x) / counts[:, None]  # (C, D)
-    within = x - means[y]
+    y = features.labels
     freedom = len(y) - int((torch.bincount(y, minlength=n_classes) > 0).sum())
     if freedom < 1:
         return class_means(features, n_classes)
+    images, spread = _images_and_spread(features)  # (N, D), (N (V + 1), D)
+    common = F.normalize(images.mean(dim=0), dim=0)
+    x, images, spread = (rows - (rows @ common)[:, None] * common for rows in (features.values.double(), images, spread))
+    counts = torch.bincount(y, minlength=n_classes).clamp(min=1).to(x.dtype)
+    means = torch.zeros(n_classes, x.shape[1], dtype=x.dtype).index_add_(0, y, images) / counts[:, None]  # (C, D)
+    within = torch.cat([(images - means[y]) / freedom**0.5, spread])  # rows whose products sum to the covariance
     size = x.shape[1]
-    few = len(x) < size  # products of images (N, N) instead of the covariance (D, D): trace and sum of squares are the same
-    products = (within @ within.T if few else within.T @ within) / freedom
+    few = len(within) < size  # products of rows instead of the covariance (D, D): trace and sum of squares are the same
+    products = within @ within.T if few else within.T @ within
     level, square = products.trace() / size, products.square().sum() / size**2
     if level <= 0:
         return class_means(features, n_classes)
-    spread = (freedom + 1) * (square - level**2 / size)
-    shrinkage = 1.0 if spread <= 0 else min(1.0, float((square + level**2) / spread))
+    apart = (freedom + 1) * (square - level**2 / size)
+    shrinkage = 1.0 if apart <= 0 else min(1.0, float((square + level**2) / apart))
     directions = torch.cat([means, x])  # (C + N, D)
     floor, share = shrinkage * float(level), 1 - shrinkage
     metric = share * products + floor * torch.eye(len(products), dtype=x.dtype)
     if few:  # Woodbury's identity: exact, and a fraction of the time
-        inner = torch.linalg.solve(metric, within @ directions.T)  # (N, C + N)
-        found = (directions - share / freedom * inner.T @ within) / floor
+        inner = torch.linalg.solve(metric, within @ directions.T)
+        found = (directions - share * inner.T @ within) / floor
     else:
         found = torch.linalg.solve(metric, directions.T).T
     towards, towards_x = found.split([n_classes, len(x)])
     lengths = (towards * means).sum(dim=1, keepdim=True).clamp(min=1e-12).sqrt()  # of the means in the metric
     usual = (x * towards_x).sum(dim=1).clamp(min=1e-12).sqrt().mean()
     return (towards / lengths / usual).to(features.values.dtype)
+
+
+def _images_and_spread(features: Features) -> tuple[torch.Tensor, torch.Tensor]:
+    """What each image stands for, (N, D), and rows whose products sum to the covariance of an image's views, float64."""
+    x = features.values.double()
+    if features.views is None:
+        return x, x[:0]
+    seen = torch.cat([x[:, None], features.views.double()], dim=1)  # (N, V + 1, D)
+    rest = (seen - seen.mean(dim=1, keepdim=True)).flatten(0, 1)
+    return (x + seen[:, 1:].mean(dim=1)) / 2, rest / (len(x) * (seen.shape[1] - 1)) ** 0.5
 
 
 def _tried_discriminant(train: Features, held_out: Features, n_classes: int, scale: float) -> tuple[tuple[float, float], float]:
@@ -105,7 +126,7 @@ def _tried_discriminant(train: Features, held_out: Features, n_classes: int, sca
     for number in range(FOLDS):
         out = fold == number
         if out.any() and not out.all():
-            rest = Features(train.values[~out], train.labels[~out])
+            rest = train.of(~out)
             found = train.values[out] @ discriminant_weights(rest, n_classes).T
             unseen = torch.bincount(rest.labels, minlength=n_classes) == 0  # a class of which nothing is left is nobody's answer
             logits[out] = torch.where(unseen, found.min() - 1, found)
@@ -179,7 +200,7 @@ def choose(train: Features, held_out: Features, text: torch.Tensor, wanted: str,
     # luckiest of a dozen candidates would win.
     share = min(allowed, key=lambda s: scores[s][1])
     before, discriminant = scores[share], 0.0
-    if wanted in ("auto", "images"):
+    if wanted in DISCRIMINANT:
         tried, factor = _tried_discriminant(train, held_out, n_classes, scale)
         if tried[1] < before[1]:
             share, before, discriminant = 0.0, tried, factor
@@ -210,7 +231,7 @@ def closed_form(features: Features, text: torch.Tensor, scale: float) -> tuple[t
         scale: factor of the cosines in the backbone's logits.
     """
     n_classes = len(text)
-    none = Features(features.values[:0], features.labels[:0])
+    none = features.of([])
     choice = choose(features, none, text, "auto", scale)
     if choice.discriminant:
         return choice.discriminant * scale * discriminant_weights(features, n_classes), choice

@@ -43,7 +43,7 @@ def _apart(features: Features, n_classes: int, parts: Sequence[Sequence[int]]) -
     for part in parts:
         rest = torch.ones(len(features.labels), dtype=torch.bool)
         rest[list(part)] = False
-        others = Features(features.values[rest], features.labels[rest])
+        others = features.of(rest)
         found = features.values[list(part)] @ discriminant_weights(others, n_classes).T
         unseen = torch.bincount(others.labels, minlength=n_classes) == 0  # of which nothing is left is nobody's answer
         logits[list(part)] = torch.where(unseen, found.min() - 1, found)

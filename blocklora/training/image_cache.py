@@ -104,14 +104,16 @@ class ImageCache:
         for index in range(len(self)):
             yield to_model_input(self._image(index)[None], preprocess)
 
-    def batch(self, indices: Sequence[int], generator: torch.Generator, device: torch.device) -> torch.Tensor:
-        """Augmented pictures, float (N, 3, size, size) on 0..255, on `device`.
+    def batch(
+        self, indices: Sequence[int], generator: torch.Generator, device: torch.device, crop_scale: float | None = None
+    ) -> torch.Tensor:
+        """Augmented pictures, float (N, 3, size, size) on 0..255, on `device`. `crop_scale`: another one than the cache's.
 
         All random numbers come from `generator` (on the CPU), so a batch is the same on every device.
         """
         chosen = [self._image(i) for i in indices]
         sizes = torch.tensor([image.shape[:2] for image in chosen])
-        boxes = draw_crops(sizes, self.crop_scale, generator)
+        boxes = draw_crops(sizes, self.crop_scale if crop_scale is None else crop_scale, generator)
         flips = torch.rand(len(chosen), generator=generator) < 0.5
         height, width = (sizes.amax(dim=0) + EDGE).tolist()
         padded = torch.zeros(len(chosen), height, width, 3, dtype=torch.uint8)

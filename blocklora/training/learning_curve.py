@@ -34,7 +34,7 @@ def head_logits(choice: Choice, features: Features, text: torch.Tensor, parts: S
     for part in parts:
         mask = torch.ones(len(features.labels), dtype=torch.bool)
         mask[list(part)] = False
-        head = head_of(choice, Features(features.values[mask], features.labels[mask]), text)
+        head = head_of(choice, features.of(mask), text)
         logits[list(part)] = features.values[list(part)] @ head.T * scale
     return logits
 
@@ -69,7 +69,7 @@ def learning_curve(
                 allowed = torch.ones(len(labels), dtype=torch.bool)
                 allowed[list(part)] = False
                 chosen = _drawn(labels, allowed, shots, random)
-                head = head_of(choice, Features(features.values[chosen], labels[chosen]), text)
+                head = head_of(choice, features.of(chosen), text)
                 right += int(((features.values[list(part)] @ head.T).argmax(dim=1) == labels[list(part)]).sum())
             shares.append(right / sum(len(part) for part in parts))
         rows.append({"shots": shots, "top1": sum(shares) / draws, "low": min(shares), "high": max(shares)})

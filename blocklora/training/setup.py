@@ -18,7 +18,7 @@ from blocklora.clip.backbones import Backbone, DownloadProgress, load_backbone
 from blocklora.clip.pixels import to_model_input
 from blocklora.clip.prompts import PromptBatch, image_features, text_class_weights, tokenise, weights_of_prompts
 from blocklora.clip.split import Split, split_image_tower, split_text_tower
-from blocklora.config import AdapterConfig
+from blocklora.config import DISCRIMINANT, AdapterConfig
 from blocklora.errors import TrainingError
 from blocklora.files import read_json
 from blocklora.jobs.events import Caching, Downloading, Event, Note
@@ -35,6 +35,7 @@ from blocklora.training.image_cache import ImageCache
 from blocklora.training.leaks import Leak, Looks, counted_tests, find_leaks
 from blocklora.training.leaks import words as leak_words
 from blocklora.training.pictures import CHUNK, EvalSet, decoded
+from blocklora.training.viewed import Viewer
 from blocklora.training.views import PartOfViews, Views, views_of
 
 EVENT_SECONDS = 0.5
@@ -132,6 +133,8 @@ class Setup:
     """Where the learned shift of the class weights begins, then."""
     image_split: Split | None = None
     views: Views | PartOfViews | None = None
+    viewer: Viewer | None = None
+    """How views of its images are looked at, where class weights are made of them."""
     text_split: Split | None = None
     text_hidden: torch.Tensor | None = None
     """What enters the first adapted layer of the text tower, for every prompt."""
@@ -216,6 +219,18 @@ def _look(
     return cache, Features(torch.cat(values), torch.tensor([item.label for item in items], dtype=torch.long))
 
 
+def _look_again(features: Features, viewer: Viewer, cache: ImageCache) -> Generator[Event, None, Features]:
+    """`features` with those of views of the images."""
+    found, done, said = [], 0, 0.0
+    for part in viewer.embeddings(cache):
+        found.append(part)
+        done += len(part)
+        if time.monotonic() - said > EVENT_SECONDS or done == len(cache):
+            said = time.monotonic()
+            yield Caching(done, len(cache))
+    return dataclasses.replace(features, views=torch.cat(found)) if found else features
+
+
 def embed_all(backbone: Backbone, images: EvalSet, compute: Compute) -> torch.Tensor:
     """Normalised embeddings (N, D) of a set of pictures, on the CPU in fp32."""
     with torch.inference_mode():
@@ -266,6 +281,11 @@ def prepare(
         held = Features(entering.features(held_out), held_out.labels)
     if choice is None and start is not None:
         choice = start.choice
+    views = views_of(image_split, cache, backbone, compute, spec.training, folder, len(data.train) + len(data.held_out))
+    viewer = None
+    if choice.discriminant if choice is not None else spec.training.class_weights in DISCRIMINANT:
+        viewer = Viewer(backbone, compute, spec.training.seed, image_split, views)
+        features = yield from _look_again(features, viewer, cache)
     if choice is None:
         choice = choose(features, held, text, spec.training.class_weights, backbone.logit_scale)
     for warning in prompts.warnings if choice.mode != "images" else ():  # names that are not used may be as long as they like
@@ -293,7 +313,6 @@ def prepare(
     shift = None if start is None else start.shift_into(weights, data.dataset.class_ids)
     first = adapters.first_layer.get("text", 0)
     text_split = split_text_tower(backbone.model, prompts.tokens, first) if first > 0 else None
-    views = views_of(image_split, cache, backbone, compute, spec.training, folder, len(data.train) + len(data.held_out))
     with torch.no_grad():
         text_hidden = None if text_split is None else text_split.lower(prompts.tokens)
     return Setup(
@@ -320,6 +339,7 @@ def prepare(
         before_test=before_test,
         image_split=image_split,
         views=views,
+        viewer=viewer,
         text_split=text_split,
         text_hidden=text_hidden,
         start=start,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,14 @@ class Everything:
         cache = setup.cache.copy()
         for image in decoded([Path(data.dataset.items[i].path) for i in data.held_out]):
             cache.add(image)
-        parts = (setup.frozen, setup.frozen_held)
-        frozen = Features(torch.cat([part.values for part in parts]), torch.cat([part.labels for part in parts]))
+        parts, views = (setup.frozen, setup.frozen_held), setup.frozen.views
+        if setup.views is not None:
+            assert isinstance(setup.views, Views)  # the run's own setup, not one that was made here
+            setup.views.grow(cache)
+        if views is not None and setup.viewer is not None and data.held_out:
+            with _frozen(setup):
+                views = setup.viewer.grown(views, cache)
+        frozen = Features(torch.cat([part.values for part in parts]), torch.cat([part.labels for part in parts]), views)
         return cls((*data.train, *data.held_out), cache, frozen)
 
     def places(self, indices: Sequence[int]) -> list[int]:
@@ -53,7 +60,7 @@ def on_images(setup: Setup, everything: Everything, train: Sequence[int], held_o
             parameter.copy_(setup.untrained[name])
     places, out = everything.places(train), everything.places(held_out)
     cache, every = everything.cache.only(places), everything.frozen
-    frozen = Features(every.values[places], every.labels[places])
+    frozen = every.of(places)
     weights = ClassWeights(setup.choice, frozen, setup.class_weights.text.cpu().clone())
     if weights.shift is not None and setup.shift is not None:
         with torch.no_grad():
@@ -61,8 +68,7 @@ def on_images(setup: Setup, everything: Everything, train: Sequence[int], held_o
     training = dataclasses.replace(setup.spec.training, steps=max(1, steps))
     views: PartOfViews | None = None
     if setup.views is not None:
-        assert isinstance(setup.views, Views)  # the run's own setup, not one that was made here
-        setup.views.grow(everything.cache)
+        assert isinstance(setup.views, Views)
         views = setup.views.part(places, views_wanted(training, len(places)))
     return dataclasses.replace(
         setup,
@@ -70,9 +76,20 @@ def on_images(setup: Setup, everything: Everything, train: Sequence[int], held_o
         data=dataclasses.replace(data, train=tuple(train), held_out=tuple(held_out)),
         cache=cache,
         frozen=frozen,
-        frozen_held=Features(every.values[out], every.labels[out]),
+        frozen_held=every.of(out),
         labels=frozen.labels.clone(),
         held_out=data.eval_set(tuple(held_out), backbone.preprocess),
         class_weights=weights.to(setup.compute.device),
         views=views,
     )
+
+
+@contextmanager
+def _frozen(setup: Setup) -> Iterator[None]:
+    """The model without its adapters' updates, for as long as this is open."""
+    learned = setup.adapters.state_dict()
+    setup.adapters.load_state_dict({name: torch.zeros_like(tensor) if name.endswith(".B") else tensor for name, tensor in learned.items()})
+    try:
+        yield
+    finally:
+        setup.adapters.load_state_dict(learned)

@@ -225,6 +225,39 @@ def test_few_images_and_many_are_solved_for_the_same_weights(images: int) -> Non
     torch.testing.assert_close(discriminant_weights(train, 3), wanted.float())
 
 
+def test_what_another_crop_changes_is_no_direction_to_tell_classes_by() -> None:
+    """The few images of each class lie apart in a direction that is chance; their views do not."""
+    draw = torch.Generator().manual_seed(0)
+    train = stretched(4)
+    lucky = train.values.clone()
+    lucky[:, 10] += 0.15 * torch.tensor([-1.0, 0.0, 1.0])[train.labels]
+    views = lucky[:, None].repeat(1, 6, 1)
+    views[:, :, 10] += 0.3 * torch.randn(12, 6, generator=draw)
+    plain, looked = Features(unit(lucky), train.labels), Features(unit(lucky), train.labels, views / views.norm(dim=-1, keepdim=True))
+    spread = [weights[:, 10].abs().max().item() for weights in (discriminant_weights(plain, 3), discriminant_weights(looked, 3))]
+    assert spread[1] < 0.5 * spread[0]
+
+
+@pytest.mark.parametrize("images", [2, 30])
+def test_views_are_weighed_as_they_say(images: int) -> None:
+    """The formula written out, for fewer rows than dimensions (6 images, 18 views) and for more."""
+    train = stretched(images)
+    views = train.values[:, None] + 0.1 * torch.randn(3 * images, 2, 24, generator=torch.Generator().manual_seed(3))
+    seen = torch.cat([train.values[:, None], views], 1).double()
+    centre = train.values.double() / 2 + views.double().mean(1) / 2
+    common = unit(centre.mean(0, keepdim=True))
+    without = torch.eye(24, dtype=torch.double) - common.T @ common
+    x, centre, apart = train.values.double() @ without, centre @ without, (seen - seen.mean(1, keepdim=True)).flatten(0, 1) @ without
+    means = torch.stack([centre[train.labels == c].mean(0) for c in range(3)])
+    within = centre - means[train.labels]
+    covariance = within.T @ within / (len(x) - 3) + apart.T @ apart / (2 * len(x))
+    level, square = covariance.trace() / 24, covariance.square().mean()
+    share = min(1.0, float((square + level**2) / ((len(x) - 2) * (square - level**2 / 24))))
+    metric = torch.linalg.inv((1 - share) * covariance + share * level * torch.eye(24, dtype=x.dtype))
+    wanted = means @ metric / ((means @ metric) * means).sum(1, keepdim=True).sqrt() / ((x @ metric) * x).sum(1).sqrt().mean()
+    torch.testing.assert_close(discriminant_weights(Features(train.values, train.labels, views), 3), wanted.float())
+
+
 def test_discriminant_weights_give_logits_of_the_size_of_cosines() -> None:
     train = stretched(30)
     logits = train.values @ discriminant_weights(train, 3).T
