@@ -16,7 +16,7 @@ from blocklora.errors import ExportError
 from blocklora.files import read_json, sha256_file
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.jobs.spec import RunSpec
-from blocklora.training.setup import Data
+from blocklora.training.data import Data
 from exporters.model_card import Facts, model_card
 from exporters.pipeline import gate_pictures
 from exporters.predictor import OnnxClassifier, Prediction

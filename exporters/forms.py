@@ -15,7 +15,7 @@ from blocklora.files import read_json, write_json
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.services.exported import BUNDLE, CHECKPOINT, DATASET, FORMS, LABELS, LORA, MADE, VARIANTS
 from blocklora.services.rejecting import RULE
-from blocklora.training.setup import Data
+from blocklora.training.data import Data
 from exporters.pipeline import gate_pictures, published, retrained
 from exporters.zip_file import Progress
 

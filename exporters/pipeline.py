@@ -19,7 +19,7 @@ from blocklora.jobs.spec import RunSpec
 from blocklora.lora.adapter_file import AdapterMeta
 from blocklora.preprocess import Preprocess
 from blocklora.projects.decoding import decode_many
-from blocklora.training.setup import Data
+from blocklora.training.data import Data
 from exporters import parity
 from exporters.knowing import record_of
 from exporters.labels import labels_now, named

@@ -14,7 +14,7 @@ from blocklora.files import publish, read_json, sha256_file, write_json
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.jobs.spec import RunSpec
 from blocklora.services.exported import FORMS, MADE, REPORT, VARIANTS
-from blocklora.training.setup import Data
+from blocklora.training.data import Data
 from exporters import parity, pipeline
 from exporters.classifier import Classifier
 from exporters.known_graph import Knowing

@@ -21,9 +21,10 @@ from blocklora.experiments.sets import LabelledSet, few
 from blocklora.projects.dataset import Dataset
 from blocklora.training.class_weights import Choice, ClassWeights, Features, choose
 from blocklora.training.device import Compute
+from blocklora.training.entering import embed_all
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.pictures import CHUNK, EvalSet, decoded
-from blocklora.training.setup import Setup, embed_all
+from blocklora.training.setup import Setup
 from blocklora.training.views import Views, views_of
 
 

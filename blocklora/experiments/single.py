@@ -16,10 +16,11 @@ from blocklora.jobs.spec import RunSpec
 from blocklora.lora.attach import attach
 from blocklora.training.class_weights import Features
 from blocklora.training.control import Control
+from blocklora.training.data import Data
 from blocklora.training.evaluate import final_class_weights
 from blocklora.training.loop import train
 from blocklora.training.pictures import EvalSet
-from blocklora.training.setup import Before, Data, Setup
+from blocklora.training.setup import Before, Setup
 from blocklora.training.state import State, start_state
 
 

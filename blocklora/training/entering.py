@@ -97,6 +97,13 @@ def embed(backbone: Backbone, inputs: torch.Tensor, compute: Compute) -> torch.T
     return torch.cat([embed(backbone, first, compute), embed(backbone, second, compute)])
 
 
+def embed_all(backbone: Backbone, images: EvalSet, compute: Compute) -> torch.Tensor:
+    """Normalised embeddings (N, D) of a set of pictures, on the CPU in fp32."""
+    with torch.inference_mode():
+        parts = [embed(backbone, chunk, compute) for chunk in images.chunks()]
+    return torch.cat(parts) if parts else torch.zeros(0, backbone.embed_dim)
+
+
 def too_small() -> TrainingError:
     """What to say when not even one image at a time fits."""
     return TrainingError(

@@ -81,12 +81,13 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
 
     from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
     from blocklora.training.control import Control
+    from blocklora.training.data import Data
     from blocklora.training.device import choose
     from blocklora.training.environment import write_environment
     from blocklora.training.going_on import Start
     from blocklora.training.loop import train
     from blocklora.training.retrain import finish
-    from blocklora.training.setup import Data, prepare
+    from blocklora.training.setup import prepare
     from blocklora.training.state import Snapshot, start_state
 
     began = time.time()

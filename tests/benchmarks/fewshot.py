@@ -34,12 +34,14 @@ from blocklora.projects.home import default_home
 from blocklora.projects.splits import split
 from blocklora.training.class_weights import Features
 from blocklora.training.control import Control
+from blocklora.training.data import Data
 from blocklora.training.device import choose
+from blocklora.training.entering import embed_all
 from blocklora.training.evaluate import Measured
 from blocklora.training.loop import train
 from blocklora.training.metrics import calibration_error, reliability, softmax
 from blocklora.training.retrain import finish
-from blocklora.training.setup import Data, Setup, embed_all, prepare
+from blocklora.training.setup import Setup, prepare
 from blocklora.training.state import start_state
 
 

@@ -35,12 +35,13 @@ from blocklora.services.going_on import GoingOn
 from blocklora.services.runs import RunRequest, make_run, split_of
 from blocklora.services.studio import AGAIN
 from blocklora.training.control import Control
+from blocklora.training.data import Data
 from blocklora.training.device import choose
 from blocklora.training.going_on import Start
 from blocklora.training.loop import train
 from blocklora.training.publish import publish_adapter
 from blocklora.training.retrain import finish
-from blocklora.training.setup import Data, prepare
+from blocklora.training.setup import prepare
 from blocklora.training.state import start_state
 
 

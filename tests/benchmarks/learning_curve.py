@@ -28,9 +28,9 @@ from blocklora.projects.folds import folds
 from blocklora.projects.home import default_home
 from blocklora.training.class_weights import Features, choose
 from blocklora.training.device import choose as device_of
+from blocklora.training.entering import embed_all
 from blocklora.training.learning_curve import head_logits, head_of, learning_curve, with_twice
 from blocklora.training.pictures import EvalSet
-from blocklora.training.setup import embed_all
 
 
 def main() -> int:

@@ -24,7 +24,7 @@ from blocklora.jobs.run_folder import CANCEL, RunFolder
 from blocklora.jobs.spec import RunSpec
 from blocklora.lora.adapters import Adapters
 from blocklora.projects.decoding import decode_rgb
-from blocklora.training.setup import Data
+from blocklora.training.data import Data
 from exporters import pipeline, worker
 from exporters.pipeline import export_run, gate_pictures, load_run, make_export
 from exporters.predictor import OnnxClassifier

@@ -20,8 +20,8 @@ from blocklora.projects.dataset import Dataset
 from blocklora.projects.folders import read_class_folders, read_loose
 from blocklora.services.runs import RunRequest, make_run, split_of
 from blocklora.training.alike import LEAST, correlations, small_grey
+from blocklora.training.data import Data
 from blocklora.training.leaks import Leak, counted_tests, words
-from blocklora.training.setup import Data
 from blocklora.training.worker import work
 
 MakePictures = Callable[..., Path]

@@ -14,9 +14,8 @@ from blocklora.clip.backbones import Backbone, from_config
 from blocklora.clip.split import split_image_tower
 from blocklora.training import pictures
 from blocklora.training.device import Compute
-from blocklora.training.entering import Entering
+from blocklora.training.entering import Entering, embed_all
 from blocklora.training.pictures import EvalSet
-from blocklora.training.setup import embed_all
 
 sys.path.append(str(Path(__file__).parents[1] / "clip"))
 from tiny_backbones import CONFIGS

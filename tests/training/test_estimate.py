@@ -12,13 +12,13 @@ from test_retrain import adapters, drain, fitted, same
 from blocklora.jobs.events import Estimating, Note, Step
 from blocklora.training.class_weights import Choice, Features
 from blocklora.training.control import Control
+from blocklora.training.entering import embed_all
 from blocklora.training.estimate import Parts, every_image, seconds_needed
 from blocklora.training.evaluate import final_class_weights, measure_held_out
 from blocklora.training.learning_curve import head_logits, learning_curve, slope, with_twice
 from blocklora.training.loop import train
 from blocklora.training.metrics import calibration, calibration_error, reliability, softmax
 from blocklora.training.retrain import finish
-from blocklora.training.setup import embed_all
 from blocklora.training.state import start_state
 from blocklora.training.subset import Everything, on_images
 

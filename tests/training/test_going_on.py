@@ -23,10 +23,11 @@ from blocklora.projects.folders import read_class_folders
 from blocklora.services.going_on import GoingOn
 from blocklora.services.runs import RunRequest, Runs, make_run
 from blocklora.training.control import Control
+from blocklora.training.data import Data
 from blocklora.training.device import choose
 from blocklora.training.evaluate import measure_held_out
 from blocklora.training.going_on import SHIFT, Start
-from blocklora.training.setup import Data, prepare
+from blocklora.training.setup import prepare
 
 DEADLINE = 120.0
 

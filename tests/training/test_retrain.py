@@ -23,11 +23,12 @@ from blocklora.services.runs import Runs
 from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
 from blocklora.training.class_weights import Choice
 from blocklora.training.control import Control, StopRequested
+from blocklora.training.data import Data
 from blocklora.training.device import choose
 from blocklora.training.evaluate import final_class_weights, measure_held_out
 from blocklora.training.loop import train
 from blocklora.training.retrain import finish
-from blocklora.training.setup import Data, Setup, prepare
+from blocklora.training.setup import Setup, prepare
 from blocklora.training.state import State, start_state
 from blocklora.training.subset import Everything, on_images
 

@@ -22,9 +22,10 @@ from blocklora.services.runs import Runs
 from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
 from blocklora.training.class_weights import Choice
 from blocklora.training.control import Control
+from blocklora.training.data import Data
 from blocklora.training.device import choose
 from blocklora.training.loop import train
-from blocklora.training.setup import Data, Setup, prepare
+from blocklora.training.setup import Setup, prepare
 from blocklora.training.state import Snapshot, start_state
 
 DEADLINE = 120.0
@@ -167,7 +168,7 @@ def test_a_resumed_run_keeps_the_start_that_it_had(make_tiny_run: Callable) -> N
 
 def test_what_the_frozen_layers_give_is_kept_and_nothing_else_changes(make_tiny_run: Callable) -> None:
     from blocklora.clip.prompts import text_class_weights
-    from blocklora.training.setup import embed_all
+    from blocklora.training.entering import embed_all
 
     setup = ready(make_tiny_run("kept", AdapterConfig(last_layers=1), class_weights="text", steps=40, patience=None))
     assert setup.views is not None and setup.image_split is not None and setup.text_split is not None
@@ -321,7 +322,7 @@ def test_out_of_memory_halves_the_pieces_and_goes_on(make_tiny_run: Callable, mo
 def test_embedding_halves_what_does_not_fit(make_tiny_run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     from blocklora.errors import TrainingError
     from blocklora.training import entering as room
-    from blocklora.training.setup import embed_all
+    from blocklora.training.entering import embed_all
 
     setup = ready(make_tiny_run())
     whole = embed_all(setup.backbone, setup.held_out, setup.compute)

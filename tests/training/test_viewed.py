@@ -19,10 +19,11 @@ from blocklora.jobs.spec import RunSpec
 from blocklora.speeds import LOOKED_AT
 from blocklora.training import viewed
 from blocklora.training.control import Control
+from blocklora.training.data import Data
 from blocklora.training.device import choose
 from blocklora.training.loop import train
 from blocklora.training.sampling import PIXELS, generator_of
-from blocklora.training.setup import Data, Setup, prepare
+from blocklora.training.setup import Setup, prepare
 from blocklora.training.state import start_state
 from blocklora.training.subset import Everything
 from blocklora.training.viewed import CROP_SCALE
