@@ -1,4 +1,9 @@
-"""A frozen model made to use `FrozenLinear` in its linear maps, with or without adapters attached."""
+"""A frozen model made quicker on the processor, with or without adapters attached: its linear maps go to the quicker library, and its
+attention does not turn tokens and images around.
+
+nn.MultiheadAttention computes (L, N, d), so its packed projection gets a tensor that is not contiguous. In bfloat16 torch then multiplies
+image by image and copies the weights for each: on an Intel processor with AMX the tower took twice as long as in fp32.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +18,24 @@ from blocklora.lora.layers import AdaptedAttention
 
 
 def quicken(model: nn.Module) -> None:
-    """Change how the modules of a frozen `model` are called, in place; what they are and hold stays. Nothing where it would not pay.
+    """Change how the modules of a frozen `model` are called, in place; what they are and hold stays.
 
     A model that is to be traced or exported is better loaded anew.
     """
-    if not pays():
-        return
+    for module in list(model.modules()):
+        if isinstance(module, nn.MultiheadAttention) and _is_plain(module):
+            plain = AdaptedAttention(module, None, None)
+            module.forward = functools.partial(_attention, plain, module.forward)  # type: ignore[method-assign]
+    if pays():
+        _through_onednn(model)
+
+
+def _through_onednn(model: nn.Module) -> None:
     for module in list(model.modules()):
         if isinstance(module, nn.Linear):
             module.forward = FrozenLinear(module.weight, module.bias)  # type: ignore[assignment, method-assign]
         elif isinstance(module, nn.MultiheadAttention) and _is_plain(module):
-            plain = AdaptedAttention(module, None, None)
             module.in_product = FrozenLinear(module.in_proj_weight, module.in_proj_bias)  # type: ignore[assignment]
-            module.forward = functools.partial(_attention, plain, module.forward)  # type: ignore[method-assign]
         elif isinstance(getattr(module, "in_proj_weight", None), nn.Parameter):  # open_clip's own attention
             module.in_product = FrozenLinear(module.in_proj_weight, module.in_proj_bias)  # type: ignore[arg-type,assignment]
 

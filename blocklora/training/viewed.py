@@ -61,8 +61,9 @@ class Viewer:
         """Embeddings (n, D) of one view of a group of images."""
         if self.views is not None and self.split is not None:
             entering = self.views.batch([(view, place) for place in places])
-            with torch.inference_mode():
-                return F.normalize(self.split.upper(entering).float(), dim=-1).cpu()
+            with torch.inference_mode(), self.compute.autocast():  # as they were computed below
+                hidden = self.split.upper(entering)
+            return F.normalize(hidden.float(), dim=-1).cpu()
         generator = generator_of(self.seed, PIXELS, places.start // GROUP * MOST + view)
         pixels = cache.batch(places, generator, self.compute.device, CROP_SCALE)
         with torch.inference_mode():

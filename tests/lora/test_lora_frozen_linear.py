@@ -115,6 +115,28 @@ def test_a_quickened_tower_gives_the_same_features_and_trains_the_same(family: s
 
 @torch.no_grad()
 @pytest.mark.parametrize("family", FAMILIES)
+def test_attention_is_the_same_without_turning_tokens_around(family: str, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the other library does not pay: the same features, and no packed projection whose rows do not lie side by side."""
+    monkeypatch.setattr(quick, "pays", lambda: False)
+    model = make_model(family)
+    before = features(model, family)
+    quicken(model)
+    packed = [module.in_proj_weight for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
+    turned = []
+
+    def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        if any(weight is one for one in packed):
+            turned.append(not x.is_contiguous())
+        return plain(x, weight, bias)
+
+    plain = F.linear
+    monkeypatch.setattr(F, "linear", linear)
+    torch.testing.assert_close(features(model, family), before, rtol=0, atol=1e-5)
+    assert bool(turned) == bool(packed) and not any(turned)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
 def test_merging_into_a_quickened_tower_is_seen(family: str, make_model: MakeModel) -> None:
     model = make_model(family)
     quicken(model)
