@@ -62,7 +62,7 @@ def _row(info: ProjectInfo, current: bool) -> str:
 def welcome() -> str:
     """The first run: three ways to begin."""
     cards = [
-        ("sparkles", "Try the sample", "A small set of pictures, ready to train. Takes a minute.", "data-act", "sample"),
+        ("sparkles", "Try the sample", "A small set of pictures, ready to train. Takes a few minutes.", "data-act", "sample"),
         ("folder-plus", "New project", "Start with your own classes and pictures.", "data-do", "new-project"),
         ("folder-open", "Open a project", "Pick one from the list, or import an archive.", "data-do", "open-project"),
     ]
