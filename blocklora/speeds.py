@@ -73,10 +73,8 @@ class Depth:
 PROGRAM = 700 * 2**20  # bytes of a worker with its libraries, before it has loaded a backbone
 SPARE = 2.1  # measured peak over what is kept: gradients under way, the work space of a layer, and what malloc cannot give back
 CACHE_BYTES = 2**30  # decoded training pictures beyond so many bytes are kept in a file (`training.image_cache`)
-LOOKED_AT = (
-    4  # random views of a training image that class weights are made of beside the image itself (`training.viewed`); twelve are no better
-)
-FEW_ENOUGH = 2_000  # images up to which they are; where there are more, they say by themselves how pictures differ
+LOOKED_AT = 4  # random views of a training image that class weights are made of beside the image itself (`training.viewed`)
+FEW_ENOUGH = 1_000  # images of a run up to which they are: more say by themselves how pictures differ, and the heads would take long
 TEXT_TOKENS = 16_384  # prompts of more tokens in all go through the text tower in chunks of so many (`clip.prompts`)
 
 
@@ -139,13 +137,16 @@ class Stopwatch:
         self._caching: list[tuple[float, int]] = []  # when, images done; of the first span of looking
         self._trained: float | None = None
         self._ready: float | None = None
+        self._viewing = 0.0  # seconds of looking at views, which estimates count by themselves
         self._step_image: float | None = None
 
     def hear(self, event: Any) -> None:
         """Take note of an event; only caching, step and prepared ones matter here."""
         now = time.monotonic()
         if event.type == "caching":
-            if not self._caching or event.done >= self._caching[-1][1]:
+            if event.views:
+                self._viewing += now - (self._ready or now)
+            elif not self._caching or event.done >= self._caching[-1][1]:
                 self._caching.append((now, event.done))
             self._ready = now
         elif event.type == "step":
@@ -165,7 +166,7 @@ class Stopwatch:
         first, last = self._caching[0], self._caching[-1]
         # A single event means that all was seen within one span: count from the start, which errs on the careful side.
         look = (last[0] - first[0]) / (last[1] - first[1]) if last[1] > first[1] else (last[0] - self._began) / max(1, last[1])
-        fixed = max(0.0, self._ready - self._began - look * last[1])
+        fixed = max(0.0, self._ready - self._began - self._viewing - look * last[1])
         export = time.monotonic() - self._trained if exported else known.export if known else EXPORT_GUESS
         if share is None and known is None:
             return None

@@ -10,7 +10,7 @@ import pytest
 from blocklora.config import AdapterConfig
 from blocklora.plan import BUDGET, ENOUGH, FEW, LEAST, Plan, plan, seconds
 from blocklora.presets import preset_config
-from blocklora.speeds import Depth, Speed, recall, remember
+from blocklora.speeds import FEW_ENOUGH, Depth, Speed, recall, remember
 
 COSTLY = Speed(fixed=5, look=0.03, step_image=0.03, export=25, step_class=0.002)  # about ViT-B/32 on two cores
 DEPTH = Depth(12, True)
@@ -91,8 +91,8 @@ def test_seconds_count_what_is_run() -> None:
     for words in ("text", "blend"):  # whose class weights are not made of views
         told = seconds(COSTLY, DEPTH, replace(recipe, class_weights=words), AdapterConfig(), 160, 10)
         assert told == pytest.approx(all_layers - 4 * 160 * 0.03)
-    many = [seconds(COSTLY, DEPTH, recipe, AdapterConfig(), images, 10) for images in (2_000, 2_001)]
-    assert many[0] - many[1] == pytest.approx(4 * 2_000 * 0.03, rel=0.01)  # nor are those of very many images
+    many = [seconds(COSTLY, DEPTH, recipe, AdapterConfig(), images, 10) for images in (FEW_ENOUGH, FEW_ENOUGH + 1)]
+    assert many[0] - many[1] == pytest.approx(4 * FEW_ENOUGH * 0.03, rel=0.01)  # nor are those of very many images
     last = seconds(COSTLY, DEPTH, recipe, AdapterConfig(last_layers=3), 160, 10)
     assert last < all_layers - 0.6 * 80 * (32 * 0.03 + 10 * 0.002)
     assert last < seconds(COSTLY, DEPTH, replace(recipe, views=9), AdapterConfig(last_layers=3), 160, 10)

@@ -46,11 +46,12 @@ class Downloading(Event):
 
 @dataclass(frozen=True)
 class Caching(Event):
-    """Pictures are being decoded and looked at once."""
+    """Pictures are being decoded and looked at once; `views`: random views of them are looked at."""
 
     type: ClassVar[str] = "caching"
     done: int
     total: int
+    views: bool = False
 
 
 @dataclass(frozen=True)

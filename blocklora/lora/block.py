@@ -70,7 +70,7 @@ def drop(x: torch.Tensor, share: float) -> tuple[torch.Tensor, float]:
     sharp, n = min(255, round(share * 256)), x.numel()
     draws = torch.empty((n + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
     kept = draws.view(torch.uint8)[:n].view(x.shape) >= sharp
-    return x * kept, 256 / (256 - sharp)  # a third of the time that masked_fill takes
+    return x * kept, 256 / (256 - sharp)  # quicker than masked_fill on a processor
 
 
 class AdaptedRows(nn.Module):

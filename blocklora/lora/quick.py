@@ -2,7 +2,7 @@
 attention does not turn tokens and images around.
 
 nn.MultiheadAttention computes (L, N, d), so its packed projection gets a tensor that is not contiguous. In bfloat16 torch then multiplies
-image by image and copies the weights for each: on an Intel processor with AMX the tower took twice as long as in fp32.
+image by image and copies the weights for each, which can take longer than fp32 does.
 """
 
 from __future__ import annotations

@@ -160,8 +160,9 @@ def fold(status: RunStatus, stamped: Stamped) -> RunStatus:
             return replace(status, state="running", stage=stage, started=stamped.time, reason="", advice="", eta=None)
         case Downloading(name=name, done=done, total=total):
             return replace(status, stage=f"Downloading {name}: {done / 2**20:.0f} of {total / 2**20:.0f} MB")
-        case Caching(done=done, total=total):
-            return replace(status, stage=f"Looking at the images: {done} of {total}")
+        case Caching(done=done, total=total, views=views):
+            what = "views of the images" if views else "the images"
+            return replace(status, stage=f"Looking at {what}: {done} of {total}")
         case Prepared():
             return replace(
                 status,

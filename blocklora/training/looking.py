@@ -20,6 +20,7 @@ from blocklora.errors import TrainingError
 from blocklora.jobs.events import Caching, Downloading, Event
 from blocklora.jobs.spec import RunSpec
 from blocklora.lora.layout import find_layers
+from blocklora.speeds import FEW_ENOUGH
 from blocklora.training.class_weights import Choice, Features
 from blocklora.training.control import Control
 from blocklora.training.data import Data
@@ -82,7 +83,8 @@ def look(
     held = Features(entering.features(held_out), held_out.labels)
     views = views_of(split, cache, backbone, compute, training, folder, len(data.train) + len(data.held_out))
     viewer = None
-    if choice.discriminant if choice is not None else training.class_weights in DISCRIMINANT:
+    few = len(data.train) + len(data.held_out) <= FEW_ENOUGH  # counted over all, so that a second training starts in the same way
+    if few and (choice.discriminant if choice is not None else training.class_weights in DISCRIMINANT):
         viewer = Viewer(backbone, compute, training.seed, split, views)
         features = yield from _look_again(features, viewer, cache)
     return Looked(backbone, split, entering, cache, features, held_out, held, test, others, views, viewer)
@@ -135,8 +137,8 @@ def _look_again(features: Features, viewer: Viewer, cache: ImageCache) -> Genera
         done += len(part)
         if time.monotonic() - said > EVENT_SECONDS or done == len(cache):
             said = time.monotonic()
-            yield Caching(done, len(cache))
-    return dataclasses.replace(features, views=torch.cat(found)) if found else features
+            yield Caching(done, len(cache), views=True)
+    return dataclasses.replace(features, views=torch.cat(found))
 
 
 def _below(backbone: Backbone, adapter: AdapterConfig) -> Split | None:

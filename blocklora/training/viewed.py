@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from blocklora.clip.backbones import Backbone
 from blocklora.clip.pixels import normalise
 from blocklora.clip.split import Split
-from blocklora.speeds import FEW_ENOUGH, LOOKED_AT
+from blocklora.speeds import LOOKED_AT
 from blocklora.training.device import Compute
 from blocklora.training.entering import embed
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.sampling import PIXELS, generator_of
 from blocklora.training.views import GROUP, MOST, Views
 
-CROP_SCALE = 0.35  # of views that are not the steps' own: hard crops (0.08) say nothing of how pictures differ (docs/experiments.md)
+CROP_SCALE = 0.35  # of views that are not the steps' own: by folds a little better than hard crops (docs/experiments.md)
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,21 @@ class Viewer:
 
     def embeddings(self, cache: ImageCache, known: int = 0) -> Iterator[torch.Tensor]:
         """Normalised embeddings (n, V, D), on the CPU in fp32, of the images of `cache` group by group, without `known` full groups; the
-        cache is that of `views`. Nothing where there are too many images.
+        cache is that of `views`.
 
         Adapters, where the model has some, are to do nothing (B = 0).
         """
-        if len(cache) > FEW_ENOUGH:
-            return
         count = LOOKED_AT if self.views is None else min(LOOKED_AT, self.views.count)
         for first in range(known * GROUP, len(cache), GROUP):
             places = range(first, min(first + GROUP, len(cache)))
             yield torch.stack([self._view(cache, places, view) for view in range(count)], dim=1)
 
-    def grown(self, before: torch.Tensor, cache: ImageCache) -> torch.Tensor | None:
-        """Embeddings (N, V, D) of all images of a `cache` that has grown, from those of the images that it had; None where they are too
-        many now. A group that was not full has other views than before, as it has for the steps.
+    def grown(self, before: torch.Tensor, cache: ImageCache) -> torch.Tensor:
+        """Embeddings (N, V, D) of all images of a `cache` that has grown, from those of the images that it had. A group that was not full
+        has other views than before, as it has for the steps.
         """
         full = len(before) // GROUP
-        found = list(self.embeddings(cache, full))
-        return torch.cat([before[: full * GROUP], *found]) if found else None
+        return torch.cat([before[: full * GROUP], *self.embeddings(cache, full)])
 
     def _view(self, cache: ImageCache, places: range, view: int) -> torch.Tensor:
         """Embeddings (n, D) of one view of a group of images."""

@@ -121,6 +121,25 @@ def test_a_probe_that_dies_is_not_waited_for(data_home: Path, deep: str) -> None
     assert not planning.time_now(data_home, Timing(data_home, answers=False), deep, "cpu")
 
 
+def test_looking_at_views_is_not_looking_at_images(data_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from blocklora.jobs.events import Caching, Step
+
+    now = [0.0]
+    monkeypatch.setattr("blocklora.speeds.time.monotonic", lambda: now[0])
+    found = []
+    for views in (False, True):
+        now[0] = 0.0
+        watch = Stopwatch()
+        told = [(2.0, Caching(1, 11)), (7.0, Caching(11, 11)), (8.0, Caching(4, 4))]
+        told += [(12.0, Caching(6, 11, views=True)), (16.0, Caching(11, 11, views=True))] if views else []
+        for now[0], event in told:
+            watch.hear(event)
+        watch.hear(Step(1, 2, 0.5, 1e-3, images_per_second=100.0, eta=1.0))
+        found.append(watch.speed(None, exported=False))
+    assert found[0] is not None and found[0].look == pytest.approx(0.5) and found[0].fixed == pytest.approx(8 - 11 * 0.5)
+    assert found[0] == found[1]  # an estimate counts the views by themselves
+
+
 def test_steps_of_the_last_layers_say_how_long_those_of_all_take_at_most(data_home: Path) -> None:
     from blocklora.jobs.events import Caching, Step
 

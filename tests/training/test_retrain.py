@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from prepared import drain, preparing
 from safetensors.torch import load_file
 
 from blocklora.config import AdapterConfig, TrainingConfig
@@ -17,38 +17,23 @@ from blocklora.files import read_json, write_json
 from blocklora.jobs.events import Finished, Note, Step
 from blocklora.jobs.launcher import LocalLauncher
 from blocklora.jobs.run_folder import RunFolder
-from blocklora.jobs.spec import RunSpec
 from blocklora.presets import preset_config
 from blocklora.services.runs import Runs
 from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
 from blocklora.training.class_weights import Choice
 from blocklora.training.control import Control, StopRequested
-from blocklora.training.data import Data
-from blocklora.training.device import choose
 from blocklora.training.evaluate import final_class_weights, measure_held_out
 from blocklora.training.loop import train
 from blocklora.training.retrain import finish
-from blocklora.training.setup import Setup, prepare
+from blocklora.training.setup import Setup
 from blocklora.training.state import State, start_state
 from blocklora.training.subset import Everything, on_images
 
 DEADLINE = 120.0
 
 
-def drain(generator: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
-    """All items of a generator, and what it returned."""
-    items = []
-    while True:
-        try:
-            items.append(next(generator))
-        except StopIteration as done:
-            return items, done.value
-
-
 def ready(run: RunFolder, control: Control | None = None, choice: Choice | None = None) -> Setup:
-    compute = choose("cpu", "fp32", lambda message: None)
-    spec = RunSpec.from_dict(run.spec())
-    setup = drain(prepare(spec, Data.read(run.dataset_path), compute, control or Control(), run.path, choice))[1]
+    setup = drain(preparing(run, control, choice))[1]
     assert isinstance(setup, Setup)
     return setup
 

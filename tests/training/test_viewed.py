@@ -3,57 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
+from prepared import drain, preparing
 
 from blocklora.clip.pixels import normalise
 from blocklora.clip.prompts import image_features
 from blocklora.config import AdapterConfig
 from blocklora.jobs.events import Caching
-from blocklora.jobs.run_folder import RunFolder
-from blocklora.jobs.spec import RunSpec
 from blocklora.speeds import LOOKED_AT
-from blocklora.training import viewed
+from blocklora.training import looking
 from blocklora.training.control import Control
-from blocklora.training.data import Data
-from blocklora.training.device import choose
 from blocklora.training.loop import train
 from blocklora.training.sampling import PIXELS, generator_of
-from blocklora.training.setup import Setup, prepare
 from blocklora.training.state import start_state
 from blocklora.training.subset import Everything
 from blocklora.training.viewed import CROP_SCALE
 from blocklora.training.views import MOST
 
 
-def drain(generator: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
-    items = []
-    while True:
-        try:
-            items.append(next(generator))
-        except StopIteration as done:
-            return items, done.value
-
-
-def ready(run: RunFolder) -> tuple[list[Any], Setup]:
-    compute = choose("cpu", "fp32", lambda message: None)
-    return drain(prepare(RunSpec.from_dict(run.spec()), Data.read(run.dataset_path), compute, Control(), run.path))
-
-
 @pytest.mark.parametrize("last_layers", [None, 1])
 def test_a_view_is_looked_at_as_any_image_is(make_tiny_run: Callable, last_layers: int | None) -> None:
-    events, setup = ready(make_tiny_run(class_weights="images", adapter=AdapterConfig(last_layers=last_layers)))
+    events, setup = drain(preparing(make_tiny_run(class_weights="images", adapter=AdapterConfig(last_layers=last_layers))))
     found, n = setup.frozen.views, len(setup.cache)
     assert found is not None and found.shape == (
         n,
         LOOKED_AT if setup.views is None else min(LOOKED_AT, setup.views.count),
         setup.frozen.values.shape[1],
     )
-    assert [event.done for event in events if isinstance(event, Caching)].count(n) == 2  # told while it goes on, as for the images
+    assert [event.done for event in events if isinstance(event, Caching) and event.views] == [n]
     crop_scale = CROP_SCALE if setup.views is None else None  # the steps' own views serve where they are kept
     pixels = setup.cache.batch(range(n), generator_of(setup.spec.training.seed, PIXELS, 0 * MOST + 1), setup.compute.device, crop_scale)
     with torch.no_grad():
@@ -63,7 +44,7 @@ def test_a_view_is_looked_at_as_any_image_is(make_tiny_run: Callable, last_layer
 
 
 def test_held_out_images_are_looked_at_without_what_was_learned(make_tiny_run: Callable) -> None:
-    _, setup = ready(make_tiny_run(class_weights="images", learning_rate=0.05))
+    _, setup = drain(preparing(make_tiny_run(class_weights="images", learning_rate=0.05)))
     drain(train(setup, start_state(setup), 12, Control()))
     learned = setup.adapters.state_dict()
     everything = Everything.of(setup)
@@ -80,14 +61,13 @@ def test_held_out_images_are_looked_at_without_what_was_learned(make_tiny_run: C
 
 
 def test_words_alone_and_very_many_images_need_no_views(make_tiny_run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ready(make_tiny_run("words", class_weights="text"))[1].frozen.views is None
-    monkeypatch.setattr(viewed, "FEW_ENOUGH", 17)
-    _, setup = ready(make_tiny_run("many", class_weights="images"))
-    assert len(setup.cache) == 18 and setup.frozen.views is None
-    monkeypatch.setattr(viewed, "FEW_ENOUGH", 18)
-    _, setup = ready(make_tiny_run("just", class_weights="images"))
-    assert setup.frozen.views is not None
-    everything = Everything.of(setup)  # with the held-out ones there are too many
-    assert everything.frozen.views is None and len(everything.frozen.of([3, 1]).labels) == 2
+    assert drain(preparing(make_tiny_run("words", class_weights="text")))[1].frozen.views is None
+    monkeypatch.setattr(looking, "FEW_ENOUGH", 23)  # 18 to learn from, 6 held out: counted together, whatever is trained first
+    _, setup = drain(preparing(make_tiny_run("many", class_weights="images")))
+    assert len(setup.cache) == 18 and setup.frozen.views is None and Everything.of(setup).frozen.views is None
+    monkeypatch.setattr(looking, "FEW_ENOUGH", 24)
+    _, setup = drain(preparing(make_tiny_run("just", class_weights="images")))
+    everything = Everything.of(setup)
+    assert setup.frozen.views is not None and everything.frozen.views is not None and len(everything.frozen.views) == 24
     part = dataclasses.replace(setup.frozen).of(torch.arange(18) % 2 == 0)
     assert part.views is not None and torch.equal(part.views, setup.frozen.views[::2])
