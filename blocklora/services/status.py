@@ -161,7 +161,7 @@ def fold(status: RunStatus, stamped: Stamped) -> RunStatus:
         case Downloading(name=name, done=done, total=total):
             return replace(status, stage=f"Downloading {name}: {done / 2**20:.0f} of {total / 2**20:.0f} MB")
         case Caching(done=done, total=total, views=views):
-            what = "views of the images" if views else "the images"
+            what = "views" if views else "the images"
             return replace(status, stage=f"Looking at {what}: {done} of {total}")
         case Prepared():
             return replace(

@@ -40,7 +40,7 @@ def test_a_run_from_start_to_end() -> None:
     status = folded(Queued("cpu"), Started(), Caching(3, 10))
     assert (status.state, status.stage) == ("running", "Looking at the images: 3 of 10")
     status = folded(Queued("cpu"), Started(), Caching(10, 10), Caching(3, 10, views=True))
-    assert status.stage == "Looking at views of the images: 3 of 10"
+    assert status.stage == "Looking at views: 3 of 10"
     status = folded(Queued("cpu"), Started(), PREPARED, Step(25, 100, 0.5, 1e-4, 40.0, 9.0), Validation(25, 6, 8, 0.4, True))
     assert (status.fraction, status.eta, status.held_out_curve, status.best_step) == (0.25, 9.0, ((25, 0.75),), 25)
     assert status.class_weights_note == "learned from images"
