@@ -10,41 +10,21 @@ Importing this module is what makes the name known.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models.xcit import XCA, Xcit
-from torch import nn
+from timm.models.xcit import Xcit
+
+from blocklora.clip.attention import CrossCovariance, attend_for_class
 
 POOLING = "token_mean_max"
 INNER_POOLING = "token_mean_max_inner"
 """The same, and mean and maximum of the patches after a quarter, a half and three quarters of the layers."""
 
 Side = tuple[int, int]
-
-
-class CrossCovariance(nn.Module):
-    """timm's XCA on the same weights, with the tokens last from the start: the products then need no reordering of five dimensions.
-
-    The same numbers up to rounding, and a good deal faster once exported to ONNX.
-    """
-
-    def __init__(self, attention: XCA) -> None:
-        super().__init__()
-        self.num_heads, self.temperature = attention.num_heads, attention.temperature
-        self.qkv, self.proj = attention.qkv, attention.proj
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Tokens (B, L, width) -> (B, L, width)."""
-        count, length, width = x.shape
-        heads = self.qkv(x).transpose(1, 2).reshape(count, 3, self.num_heads, width // self.num_heads, length)
-        q, k, v = heads[:, 0], heads[:, 1], heads[:, 2]  # (B, H, width / H, L)
-        attention = (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)) * self.temperature
-        mixed = (attention.softmax(dim=-1) @ v).reshape(count, width, length)
-        result: torch.Tensor = self.proj(mixed.transpose(1, 2))
-        return result
 
 
 def _pooled(patches: torch.Tensor) -> torch.Tensor:
@@ -63,6 +43,12 @@ class PooledXcit(Xcit):
         for block in self.blocks:
             block.attn = CrossCovariance(block.attn)
         self.reset_classifier(num_classes, global_pool)
+
+    def quicken(self) -> None:
+        """Let the class token attend in the quicker way from now on; layers have a `quicken` of their own."""
+        block: Any
+        for block in self.cls_attn_blocks:
+            block.attn.forward = functools.partial(attend_for_class, block.attn)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Set the pooling; there is no classifier. Raises ValueError for what this tower is not made for."""

@@ -20,7 +20,7 @@ PEFT's "BD-LoRA" (block-diagonal) is a different method with a similar name.
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -67,10 +67,34 @@ def drop(x: torch.Tensor, share: float) -> tuple[torch.Tensor, float]:
     """
     if x.device.type != "cpu":
         return F.dropout(x, share), 1.0
-    sharp, n = min(255, round(share * 256)), x.numel()
+    sharp, n = max(1, min(255, round(share * 256))), x.numel()
     draws = torch.empty((n + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-    kept = draws.view(torch.uint8)[:n].view(x.shape) >= sharp
-    return x * kept, 256 / (256 - sharp)  # quicker than masked_fill on a processor
+    kept = draws.view(torch.uint8)[:n].view(x.shape).clamp(sharp - 1, sharp).sub_(sharp - 1)
+    result: torch.Tensor = _Kept.apply(x, kept)
+    return result, 256 / (256 - sharp)
+
+
+class _Kept(torch.autograd.Function):
+    """`x` where the mask `kept` of bytes is one, zero where it is zero.
+
+    A mask of bytes is brought to the type of `x` by vector instructions; comparing and multiplying with booleans is not, and takes several
+    times as long on a processor. Only the bytes are kept for the way back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(kept)
+        return x * kept.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (kept,) = ctx.saved_tensors
+        return gradients[0] * kept.to(gradients[0].dtype), None
+
+
+def as_multiplied(x: torch.Tensor) -> torch.Tensor:
+    """`x` in the type that autocast multiplies it in: once, for all products that it goes into."""
+    return x.to(torch.get_autocast_dtype(x.device.type)) if torch.is_autocast_enabled(x.device.type) else x
 
 
 class AdaptedRows(nn.Module):

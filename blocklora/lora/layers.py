@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from blocklora.lora.block import AdaptedRows
+from blocklora.lora.block import AdaptedRows, as_multiplied
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -42,6 +42,7 @@ class AdaptedLinear(nn.Module):
         return self.base.bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = as_multiplied(x)
         return self.rows(x, self.base(x))
 
 
@@ -96,6 +97,7 @@ class AdaptedAttention(nn.Module):
 
     def _heads(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """q, k and v of `x` (N, L, d), each (N, heads, L, head_dim)."""
+        x = as_multiplied(x)
         product = getattr(self.base, "in_product", None)  # of a quickened model (`blocklora.lora.quick`)
         packed = F.linear(x, self.base.in_proj_weight, self.base.in_proj_bias) if product is None else product(x)  # (N, L, 3 d)
         if self.packed is not None:

@@ -1,5 +1,5 @@
-"""A frozen model made quicker on the processor, with or without adapters attached: its linear maps go to the quicker library, and its
-attention does not turn tokens and images around.
+"""A frozen model made quicker on the processor, with or without adapters attached: its linear maps go to the quicker library, its
+attention does not turn tokens and images around, and modules that know a quicker way of their own take it (`CrossCovariance`).
 
 nn.MultiheadAttention computes (L, N, d), so its packed projection gets a tensor that is not contiguous. In bfloat16 torch then multiplies
 image by image and copies the weights for each, which can take longer than fp32 does.
@@ -26,6 +26,8 @@ def quicken(model: nn.Module) -> None:
         if isinstance(module, nn.MultiheadAttention) and _is_plain(module):
             plain = AdaptedAttention(module, None, None)
             module.forward = functools.partial(_attention, plain, module.forward)  # type: ignore[method-assign]
+        elif callable(own := getattr(module, "quicken", None)):  # a module of the product's own that knows a quicker way
+            own()
     if pays():
         _through_onednn(model)
 
