@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from blocklora.config import Preset, TrainingConfig
 
 BUILTIN = "builtin"
+DEFAULT: Preset = "quick"
+"""With few pictures the longer recipes take several times as long and were no better (the README has the figures)."""
 REFERENCE_STEPS_A_SHOT = 500  # CLIP-LoRA: 500 x shots, whatever the number of classes
 REFERENCE_SHOTS_MAX = 16
 
@@ -21,8 +23,8 @@ class PresetText:
 
 
 PRESET_TEXTS = (
-    PresetText("quick", "Quick", "A first good answer. Finds out for how long to train, then does it on all images."),
-    PresetText("balanced", "Balanced", "Longer and gentler, with the same watch over it. For most projects."),
+    PresetText("quick", "Quick", "For most projects. Finds out for how long to train, then does it on all images."),
+    PresetText("balanced", "Balanced", "The same with more and smaller steps, for projects with many images."),
     PresetText("thorough", "Thorough", "The full published recipe, start to end: nothing stops it early, and the last version is kept."),
 )
 
@@ -44,6 +46,7 @@ def preset_config(preset: str, backbone: str, shots: int, seed: int = 1) -> Trai
             preset="balanced",
             steps=800,
             learning_rate=5e-4,
+            retrain="yes",
             patience=6,
             checks=20,
             crop_scale=0.2,

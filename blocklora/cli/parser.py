@@ -11,7 +11,7 @@ from blocklora import __version__
 from blocklora.cli.options import TRAINING_NUMBERS
 from blocklora.config import CLASS_WEIGHTS, DEVICES, PRECISIONS, PRESETS, RETRAIN, SCALINGS, TARGETS, TOWERS, TrainingConfig
 from blocklora.errors import StudioError
-from blocklora.presets import BUILTIN
+from blocklora.presets import BUILTIN, DEFAULT
 
 EXAMPLES = """examples:
   python -m blocklora check photos/
@@ -32,7 +32,7 @@ def _train(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("data", metavar="DATA", help="folder with one folder of pictures a class, a zip of such, or a project's name")
     parser.add_argument("--out", required=True, metavar="RUN", help="folder for the run (must not hold one yet)")
-    parser.add_argument("--preset", choices=PRESETS, default="balanced")
+    parser.add_argument("--preset", choices=PRESETS, default=DEFAULT)
     parser.add_argument("--backbone", default=BUILTIN, metavar="NAME", help="see `backbones` (default: the built-in one)")
     parser.add_argument("--rank", type=int, metavar="R", help="rank of the update (default 2)")
     parser.add_argument("--blocks", type=int, metavar="N", help="up-projections that share one down-projection (default 2)")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import ConfigError
-from blocklora.presets import BUILTIN, PRESET_TEXTS
+from blocklora.presets import BUILTIN, DEFAULT, PRESET_TEXTS
 
 if TYPE_CHECKING:
     from blocklora.projects.project import Project
@@ -42,7 +42,7 @@ def limits(name: str) -> Mapping[str, Any]:
 class TrainForm:
     """The form as the page holds it: texts, as typed. `fields` has only what differs from the preset's or the method's own values."""
 
-    preset: str = "balanced"
+    preset: str = DEFAULT
     backbone: str = BUILTIN
     fields: Mapping[str, str] = field(default_factory=dict)
 

@@ -130,7 +130,7 @@ def test_recipes_are_chosen_by_keyboard_and_another_project_has_its_own(bench: B
     expect(page.locator("#train-form .changed")).to_contain_text("seed")
     page.locator(f".projects [data-id='{other.id}'].open").click()
     expect(page.locator("#train-form [name=seed]")).to_have_value("1")
-    expect(page.locator("label.preset", has_text="Balanced").locator("input")).to_be_checked()
+    expect(page.locator("label.preset", has_text="Quick").locator("input")).to_be_checked()
     expect(page.locator("[data-room=train-go]")).to_contain_text("There are no classes")
     expect(page.get_by_role("button", name="Train", exact=True)).to_be_disabled()
     page.get_by_role("button", name="Add images").click()

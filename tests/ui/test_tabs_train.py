@@ -19,6 +19,7 @@ from blocklora.errors import BackboneError, ConfigError, JobError
 from blocklora.jobs import events as said
 from blocklora.jobs.devices import devices
 from blocklora.jobs.liveness import beat
+from blocklora.presets import DEFAULT
 from blocklora.services.showing import run_to_watch
 from blocklora.services.status import RunStatus
 from blocklora.speeds import Speed, remember
@@ -45,7 +46,7 @@ def text_of(html: str) -> str:
 def test_untouched_form_means_the_preset_and_the_method_as_published(bench: Bench) -> None:
     form = TrainForm.of({})
     assert form.adapter() == AdapterConfig()
-    assert form.training(bench.studio, bench.project) == bench.studio.preset(bench.project, "balanced", "builtin")
+    assert form.training(bench.studio, bench.project) == bench.studio.preset(bench.project, DEFAULT, "builtin")
 
 
 def test_form_reads_what_the_page_sends(bench: Bench) -> None:
@@ -135,7 +136,7 @@ def test_fields_take_their_limits_from_the_settings(bench: Bench) -> None:
         field = re.search(rf'<input type="number" name="{name}"[^>]*>', drawn)
         assert field, name
         assert f'min="{limits(name)["low"]}"' in field[0] and f'max="{limits(name)["high"]}"' in field[0], name
-    own = bench.studio.preset(bench.project, "balanced", "builtin")
+    own = bench.studio.preset(bench.project, DEFAULT, "builtin")
     assert f'name="steps" value="" placeholder="{own.steps}"' in drawn
     assert 'name="rank" value="2"' in drawn
 
