@@ -11,11 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-# Processes that run tests side by side get cores of their own: threads that wait for each other across them are many times slower.
-if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
-    cores, processes = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    os.sched_setaffinity(0, set(cores[int(worker.removeprefix("gw")) % len(cores) :: processes]))
-
 # Before any library reads them: nothing is fetched, nothing is reported, two threads are enough for the sizes here.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
