@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from pathlib import Path
@@ -29,3 +30,15 @@ def cpu_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         return os.cpu_count() or 1
+
+
+def give_way() -> None:
+    """Let other processes come first from now on, on systems where a process can say so. For workers, which have sessions of their own.
+
+    Linux may share a processor out among sessions first (autogroups, sched(7)); `nice` then counts within a session alone, so the session is
+    put back too.
+    """
+    if hasattr(os, "nice"):
+        os.nice(10)
+    with contextlib.suppress(OSError):  # another system, or one without autogroups
+        Path("/proc/self/autogroup").write_text("10")

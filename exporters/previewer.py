@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from blocklora.errors import ImageError, ProjectError, StudioError
 from blocklora.jobs.liveness import beat
+from blocklora.processor import give_way
 from blocklora.projects.dataset import Dataset
 from blocklora.projects.project import Project
 from blocklora.services.findings import Check
@@ -254,8 +255,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m exporters.previewer PROJECT HOME BACKBONE", file=sys.stderr)
         return 2
     os.environ.setdefault(*SHARE)
-    if hasattr(os, "nice"):  # a training that starts meanwhile, and the window, come first
-        os.nice(10)
+    give_way()  # a training that starts meanwhile, and the window, come first
     previewer = Previewer(Path(arguments[0]).resolve(), Path(arguments[1]).resolve(), arguments[2])
     previewer.folder.path.mkdir(parents=True, exist_ok=True)
     try:

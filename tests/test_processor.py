@@ -1,0 +1,28 @@
+"""What a process asks of its machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ASK = """
+import os
+from pathlib import Path
+from blocklora.processor import give_way
+group = Path("/proc/self/autogroup")
+before = os.nice(0)
+give_way()
+print(os.nice(0) - before, group.read_text().split()[-1] if group.exists() else "none")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such order")
+def test_a_process_that_gives_way_does_so_beyond_its_own_session() -> None:
+    """On Linux the order within a session says nothing to other sessions, and each worker has one of its own."""
+    done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True, start_new_session=True)
+    steps, group = done.stdout.split()
+    assert steps == "10"
+    assert group == ("10" if Path("/proc/self/autogroup").exists() else "none")
