@@ -35,8 +35,8 @@ def cpu_cores() -> int:
 def give_way() -> None:
     """Let other processes come first from now on, on systems where a process can say so. For workers, which have sessions of their own.
 
-    Linux may share a processor out among sessions first (autogroups, sched(7)); `nice` then counts within a session alone, so the session is
-    put back too.
+    Linux may share a processor out among sessions first (autogroups, sched(7)). `nice` then counts within a session alone, so the session
+    is put back too.
     """
     if hasattr(os, "nice"):
         os.nice(10)
