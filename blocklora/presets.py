@@ -8,7 +8,7 @@ from blocklora.config import Preset, TrainingConfig
 
 BUILTIN = "builtin"
 DEFAULT: Preset = "quick"
-"""With few pictures the longer recipes take several times as long and were no better (the README has the figures)."""
+"""With few pictures, twice as many steps and more were no better so far as it was tried (README, "How good is it")."""
 REFERENCE_STEPS_A_SHOT = 500  # CLIP-LoRA: 500 x shots, whatever the number of classes
 REFERENCE_SHOTS_MAX = 16
 

@@ -66,7 +66,7 @@ class _Mix(torch.autograd.Function):
     def forward(ctx: Any, packed: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
         heads, width = len(temperature), packed.shape[2] // 3
         q, k, v = packed.split(width, dim=2)
-        # linalg.vector_norm over a dimension that is not the last takes several times as long as this
+        # by hand: torch does not vectorise linalg.vector_norm over a dimension that is not the last
         lengths = packed[..., : 2 * width].square().sum(dim=1, dtype=torch.float32).sqrt().clamp_min(EPSILON)  # (B, 2 · width)
         cosines = _heads_of(torch.bmm(q.transpose(1, 2), k), heads).float() / _outer(lengths, heads)  # (B, H, d, d)
         attention = (temperature * cosines).softmax(dim=-1)
@@ -78,17 +78,15 @@ class _Mix(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
         packed, temperature, lengths, cosines, attention, across = ctx.saved_tensors
         (mixed,) = gradients
-        count, heads, width = len(packed), len(temperature), mixed.shape[2]
+        heads, width = len(temperature), mixed.shape[2]
         q, k, v = packed.split(width, dim=2)
         of_attention = _heads_of(torch.bmm(mixed.transpose(1, 2), v), heads).float()
         of_cosines = temperature * attention * (of_attention - (of_attention * attention).sum(dim=-1, keepdim=True))
         products = _all_of((of_cosines / _outer(lengths, heads)).to(packed.dtype))
         # A longer channel has the same cosines: what the gradient has along the channel itself is taken away.
         turned = of_cosines * cosines
-        along_q, along_k = (
-            (-turned.sum(dim=across_dim).reshape(count, width) / side.square()).unsqueeze(1).to(packed.dtype)
-            for across_dim, side in zip((3, 2), lengths.split(width, dim=1), strict=True)
-        )
+        along = -torch.cat((turned.sum(dim=3).flatten(1), turned.sum(dim=2).flatten(1)), dim=1) / lengths.square()  # (B, 2 · width)
+        along_q, along_k = along.unsqueeze(1).to(packed.dtype).split(width, dim=2)
         of_q = torch.addcmul(torch.bmm(k, products.transpose(1, 2)), q, along_q)
         of_k = torch.addcmul(torch.bmm(q, products), k, along_k)
         return torch.cat((of_q, of_k, torch.bmm(mixed, across)), dim=2), None

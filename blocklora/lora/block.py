@@ -77,8 +77,8 @@ def drop(x: torch.Tensor, share: float) -> tuple[torch.Tensor, float]:
 class _Kept(torch.autograd.Function):
     """`x` where the mask `kept` of bytes is one, zero where it is zero.
 
-    A mask of bytes is brought to the type of `x` by vector instructions; comparing and multiplying with booleans is not, and takes several
-    times as long on a processor. Only the bytes are kept for the way back.
+    A mask of bytes is brought to the type of `x` by vector instructions; comparing and multiplying with booleans is not. Only the bytes
+    are kept for the way back.
     """
 
     @staticmethod
