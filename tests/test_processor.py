@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,10 +11,11 @@ ASK = """
 import os
 from pathlib import Path
 from blocklora.processor import give_way
-group = Path("/proc/self/autogroup")
+group = Path("/proc/self/autogroup")  # empty for a process outside autogroups, and where the kernel was told to do without
+grouped = group.exists() and bool(group.read_text())
 before = os.nice(0)
 give_way()
-print(os.nice(0) - before, group.read_text().split()[-1] if group.exists() and group.read_text() else "none")
+print(os.nice(0) - before, group.read_text().split()[-1] if grouped else "none")
 """
 
 
@@ -25,5 +25,4 @@ def test_a_process_that_gives_way_does_so_beyond_its_own_session() -> None:
     done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True, start_new_session=True)
     steps, group = done.stdout.split()
     assert steps == "10"
-    known = Path("/proc/self/autogroup")  # empty where the kernel was told to do without
-    assert group == ("10" if known.exists() and known.read_text() else "none")
+    assert group in ("10", "none")  # only the process itself can say: its session is another than the test's
