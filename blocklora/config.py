@@ -100,7 +100,7 @@ class TrainingConfig:
     steps: int = setting(800, "Number of optimiser steps.", 1, 200_000)
     batch_size: int = setting(32, "Images in a step.", 1, 512)
     learning_rate: float = setting(2e-4, "Peak step size of AdamW for the adapters.", 1e-7, 1e-1)
-    head_learning_rate: float = setting(1e-3, "Peak step size of AdamW for class weights that start from images.", 1e-7, 1e-1)
+    head_learning_rate: float = setting(1e-4, "Peak step size of AdamW for class weights that start from images.", 1e-7, 1e-1)
     weight_decay: float = setting(1e-2, "Decoupled weight decay of AdamW.", 0.0, 1.0)
     crop_scale: float = setting(0.08, "Smallest share of a picture's area that a random crop keeps.", 0.05, 1.0)
     label_smoothing: float = setting(0.0, "Share of the target spread over all classes.", 0.0, 0.5)

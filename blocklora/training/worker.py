@@ -12,12 +12,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from blocklora.errors import StudioError
 from blocklora.files import write_json
-from blocklora.jobs.events import Cancelled, EventWriter, Failed, Finished, Note, Prepared, Queued, Started, Step
+from blocklora.jobs.events import Cancelled, Event, EventWriter, Failed, Finished, Note, Prepared, Queued, Started, Step
 from blocklora.jobs.events import Checkpoint as CheckpointSaid
 from blocklora.jobs.liveness import beat
 from blocklora.jobs.run_folder import CANCEL, STOP, RunFolder
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from blocklora.training.evaluate import Measured
     from blocklora.training.setup import Setup
     from blocklora.training.state import State
+
+Said = TypeVar("Said")
+Value = TypeVar("Value")
 
 WATCH_SECONDS = 0.2
 BEAT_SECONDS = 2.0
@@ -75,6 +79,16 @@ class Watcher(threading.Thread):
         os._exit(0)
 
 
+def _relay(work: Generator[Said, None, Value], tell: Callable[[Said], None]) -> Value:
+    """Do what a generator does, handing each thing that it yields to `tell`; what it returns."""
+    while True:
+        try:
+            tell(next(work))
+        except StopIteration as done:
+            value: Value = done.value
+            return value
+
+
 def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, stopwatch: Stopwatch) -> None:
     """Train, or go on from the checkpoint, and write down what came of it."""
     import torch
@@ -100,15 +114,12 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     control = Control()
     data = Data.read(run.dataset_path)
     start = Start.read(run.path)
-    preparing = prepare(spec, data, compute, control, run.path, None if snapshot is None else snapshot.choice, start)
-    while True:
-        try:
-            event = next(preparing)
-            stopwatch.hear(event)
-            say(event)
-        except StopIteration as done:
-            setup: Setup = done.value
-            break
+
+    def tell(event: Event) -> None:
+        stopwatch.hear(event)
+        say(event)
+
+    setup = _relay(prepare(spec, data, compute, control, run.path, None if snapshot is None else snapshot.choice, start), tell)
     state = start_state(setup)
     if snapshot is not None:
         state.restore(snapshot)
@@ -121,30 +132,19 @@ def _train(run: RunFolder, spec: RunSpec, say: EventWriter, watcher: Watcher, st
     mode = setup.choice.mode
     counts = (len(setup.cache), len(setup.held_out), trainable)
     say(Prepared(compute.memory_line(), compute.precision, planned, *counts, mode, setup.choice.note))
-    training = train(setup, state, steps, control, planned - steps)
-    while True:
-        try:
-            item = next(training)
-        except StopIteration as done:
-            early = bool(done.value)
-            break
+
+    def keep_or_tell(item: Event | Snapshot) -> None:
         if isinstance(item, Snapshot):
             save_checkpoint(run.checkpoint_path, item)
             say(CheckpointSaid(item.progress.step))
         else:
-            stopwatch.hear(item)
-            say(item)
+            tell(item)
+
+    early = _relay(train(setup, state, steps, control, planned - steps), keep_or_tell)
     save_checkpoint(run.checkpoint_path, state.snapshot())  # what follows begins here again, should it be interrupted
-    finishing = finish(setup, state, control, go_on=run.requested() is None)
-    while True:
-        try:
-            event = next(finishing)
-        except StopIteration as done:
-            measured: Measured = done.value
-            break
-        if isinstance(event, Step):
-            stopwatch.hear(event)
-        say(event)
+    measured = _relay(
+        finish(setup, state, control, go_on=run.requested() is None), lambda event: tell(event) if isinstance(event, Step) else say(event)
+    )
     watcher.control = None  # there is nothing left to stop
     seconds = (0.0 if snapshot is None else snapshot.progress.seconds) + time.time() - began
     if start is not None:

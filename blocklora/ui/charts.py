@@ -110,6 +110,11 @@ def percent(value: float) -> str:
     return f"{round(value * 100)} %"
 
 
+LOSS_RANGE = 0.1
+"""What the loss chart shows at least. Where class weights tell all training images apart from the start, what is left is rounding and
+the luck of crops: drawn as high as the chart it would look like a training that goes wrong."""
+
+
 def loss_chart(points: Sequence[tuple[int, float]], steps: int) -> str:
     """The training loss over the steps of a run."""
     if points:
@@ -117,7 +122,7 @@ def loss_chart(points: Sequence[tuple[int, float]], steps: int) -> str:
         text = f"Training loss: {points[0][1]:.2f} at step {points[0][0]:,}, {points[-1][1]:.2f} at step {points[-1][0]:,}."
     else:
         figure, text = "–", "Training loss: no step has been taken yet."
-    y = axis(0.0, max((value for _, value in points), default=1.0) or 1.0)
+    y = axis(0.0, max(LOSS_RANGE, max((value for _, value in points), default=1.0)))
     return line_chart(Chart("Training loss", figure, text, points, steps_axis(steps), y, lambda v: f"{v:g}"))
 
 

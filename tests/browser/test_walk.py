@@ -45,7 +45,7 @@ def answers(model: Path, pictures: list[Path]) -> list[str]:
 def test_from_sample_to_a_downloaded_file(server: Server, open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page(server.url)
     tour.take_sample(page)
-    tour.start_training(page, "Quick", steps=60)
+    tour.start_training(page, "Quick", steps=24)
     tour.wait_for_progress(page)
 
     page.reload()  # the middle of training: nothing is lost, here or in a second window
@@ -91,7 +91,7 @@ def test_training_outlives_the_window_and_the_server(tmp_path: Path, open_page: 
     with serving(home, workers_stay=True) as first:
         page = open_page(first.url)
         tour.take_sample(page)
-        tour.start_training(page, "Quick", steps=30)
+        tour.start_training(page, "Quick", steps=12)
         tour.wait_for_progress(page)
         page.close()
         first.kill()

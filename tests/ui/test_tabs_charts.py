@@ -44,6 +44,14 @@ def test_accuracy_marks_the_best_and_names_it() -> None:
     assert len(re.findall(r'class="dot small"', drawn)) == 3 and len(re.findall(r'class="dot "', drawn)) == 1
 
 
+def test_a_loss_of_almost_nothing_is_drawn_as_almost_nothing() -> None:
+    """Its luck of 1e-5 would otherwise fill the chart and look like a training that goes wrong."""
+    drawn = loss_chart([(5, 1e-5), (10, 4e-5), (15, 2e-5)], 20)
+    heights = [float(y) for y in re.findall(r"[ML][\d.]+,([\d.]+)", drawn.split('class="line"')[1])]
+    assert max(heights) - min(heights) < 1
+    assert "<i>0.1</i>" in drawn
+
+
 @pytest.mark.parametrize("drawn", [loss_chart([], 100), accuracy_chart([], 100, 0, 0), loss_chart([], 0)])
 def test_no_points_are_no_error(drawn: str) -> None:
     assert "yet" in drawn and "nan" not in drawn.lower()
