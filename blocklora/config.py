@@ -115,7 +115,12 @@ class TrainingConfig:
         1440.0,
     )
     patience: int | None = setting(None, "Held-out checks without progress before stopping; empty means never stop early.", 1, 100)
-    views: int = setting(10, "Random views of a picture that are kept where only the last layers are trained.", 1, 10)
+    views: int = setting(
+        10,
+        "Random views of a picture: class weights are made of them, and steps see them again where only the last layers are trained.",
+        1,
+        10,
+    )
     checks: int = setting(10, "How many times in a run the held-out images are looked at.", 1, 100)
     seed: int = setting(1, "Seed of everything random.", 0, 2**31 - 1)
     device: str = setting("auto", "Where to train.", choices=DEVICES)

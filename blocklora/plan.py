@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from blocklora.config import DISCRIMINANT, AdapterConfig, TrainingConfig
 from blocklora.presets import BUILTIN
-from blocklora.speeds import FEW_ENOUGH, LOOKED_AT, Depth, Speed
+from blocklora.speeds import FEW_ENOUGH, Depth, Speed
 
 BUILTIN_LAYERS = {"quick": 6}
 """Of the built-in backbone's twelve: what a step saves pays for the larger input, and the figures in the README are of these layers."""
@@ -56,13 +56,15 @@ def seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter
     share = share_of(depth, adapter) or 1.0
     held_out = round(images * training.held_out)
     looks = held_out * (training.checks + 1) * share
+    views = (
+        min(training.views, math.ceil(training.steps * training.batch_size / max(1, images - held_out))) if share < 1 else training.views
+    )
     if training.class_weights in DISCRIMINANT and images <= FEW_ENOUGH:
-        looks += images * LOOKED_AT * share  # what lies below is counted with the kept views
+        looks += images * views * share  # what lies below is counted with the kept views
     a_step = step_seconds(speed, depth, training, adapter, classes)
     total = speed.fixed + images * speed.look + looks * speed.look + training.steps_planned * a_step + speed.export
     if share < 1:
         trained = images if training.steps_planned > training.steps else images - held_out  # a second training sees the same views
-        views = min(training.views, math.ceil(training.steps * training.batch_size / max(1, images - held_out)))
         total += views * trained * (1 - share) * FORWARD * speed.step_image
     return total
 

@@ -73,8 +73,7 @@ class Depth:
 PROGRAM = 700 * 2**20  # bytes of a worker with its libraries, before it has loaded a backbone
 SPARE = 2.1  # measured peak over what is kept: gradients under way, the work space of a layer, and what malloc cannot give back
 CACHE_BYTES = 2**30  # decoded training pictures beyond so many bytes are kept in a file (`training.image_cache`)
-LOOKED_AT = 4  # random views of a training image that class weights are made of beside the image itself (`training.viewed`)
-FEW_ENOUGH = 1_000  # images of a run up to which they are: more say by themselves how pictures differ, and the heads would take long
+FEW_ENOUGH = 1_000  # images of a run up to which class weights are made of views too: more images say by themselves how they differ
 TEXT_TOKENS = 16_384  # prompts of more tokens in all go through the text tower in chunks of so many (`clip.prompts`)
 
 

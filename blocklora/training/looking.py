@@ -85,7 +85,7 @@ def look(
     viewer = None
     few = len(data.train) + len(data.held_out) <= FEW_ENOUGH  # counted over all, so that a second training starts in the same way
     if few and (choice.discriminant if choice is not None else training.class_weights in DISCRIMINANT):
-        viewer = Viewer(backbone, compute, training.seed, split, views)
+        viewer = Viewer(backbone, compute, training.seed, training.views, split, views)
         features = yield from _look_again(features, viewer, cache)
     return Looked(backbone, split, entering, cache, features, held_out, held, test, others, views, viewer)
 

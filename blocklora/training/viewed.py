@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from blocklora.clip.backbones import Backbone
 from blocklora.clip.pixels import normalise
 from blocklora.clip.split import Split
-from blocklora.speeds import LOOKED_AT
 from blocklora.training.device import Compute
 from blocklora.training.entering import embed
 from blocklora.training.image_cache import ImageCache
@@ -28,11 +27,14 @@ CROP_SCALE = 0.35  # of views that are not the steps' own: by folds a little bet
 
 @dataclass(frozen=True)
 class Viewer:
-    """How views of images become embeddings. `split` and `views` are those of a run whose lower layers are frozen."""
+    """How `count` views of images, or as many as are kept, become embeddings. `split` and `views` are those of a run whose lower layers
+    are frozen.
+    """
 
     backbone: Backbone
     compute: Compute
     seed: int
+    count: int
     split: Split | None = None
     views: Views | None = None
 
@@ -42,7 +44,7 @@ class Viewer:
 
         Adapters, where the model has some, are to do nothing (B = 0).
         """
-        count = LOOKED_AT if self.views is None else min(LOOKED_AT, self.views.count)
+        count = self.count if self.views is None else min(self.count, self.views.count)
         for first in range(known * GROUP, len(cache), GROUP):
             places = range(first, min(first + GROUP, len(cache)))
             yield torch.stack([self._view(cache, places, view) for view in range(count)], dim=1)

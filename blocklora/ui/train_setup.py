@@ -33,7 +33,7 @@ LABELS = {
     "crop_scale": "Smallest crop",
     "steps": "Steps",
     "batch_size": "Images in a step",
-    "views": "Views kept of an image",
+    "views": "Random views of an image",
     "held_out": "Held-out share",
     "retrain": "Then train on all images",
     "estimate_minutes": "Minutes to judge all images",

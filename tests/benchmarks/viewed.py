@@ -75,8 +75,8 @@ def of_set(bed: Bed, args: argparse.Namespace, test: bool) -> dict[str, dict[str
     shots = Drawn(bed, 1, 16).shots(16)
     views = {}
     for crop_scale in args.crop_scales:
-        viewed.CROP_SCALE, viewed.LOOKED_AT = crop_scale, max(args.counts)
-        views[crop_scale] = torch.cat(list(Viewer(bed.backbone, bed.compute, 1).embeddings(shots.cache)))
+        viewed.CROP_SCALE = crop_scale
+        views[crop_scale] = torch.cat(list(Viewer(bed.backbone, bed.compute, 1, max(args.counts)).embeddings(shots.cache)))
     asked = views[args.crop_scales[0]]
     found = {}
     for kind, features in kinds(shots.frozen, views, args.counts):
@@ -112,7 +112,7 @@ def main() -> int:
     parser.add_argument("--sets", nargs="+", default=["caltech20", "dtd10", "clothing10", "grocery12", "rsscn7"])
     parser.add_argument("--test", nargs="*", default=["caltech20", "dtd10"], help="sets whose test pictures are asked about, too")
     parser.add_argument("--crop-scales", type=float, nargs="+", default=[0.35, 0.08, 0.6], help="the first gives the views that are judged")
-    parser.add_argument("--counts", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--counts", type=int, nargs="+", default=[2, 4, 10])
     parser.add_argument("--draws", type=int, default=3, help="of the folds")
     parser.add_argument("--backbone", default="builtin")
     parser.add_argument("--device", default="cpu")

@@ -14,7 +14,6 @@ from blocklora.clip.pixels import normalise
 from blocklora.clip.prompts import image_features
 from blocklora.config import AdapterConfig
 from blocklora.jobs.events import Caching
-from blocklora.speeds import LOOKED_AT
 from blocklora.training import looking
 from blocklora.training.control import Control
 from blocklora.training.loop import train
@@ -29,9 +28,10 @@ from blocklora.training.views import MOST
 def test_a_view_is_looked_at_as_any_image_is(make_tiny_run: Callable, last_layers: int | None) -> None:
     events, setup = drain(preparing(make_tiny_run(class_weights="images", adapter=AdapterConfig(last_layers=last_layers))))
     found, n = setup.frozen.views, len(setup.cache)
+    asked = setup.spec.training.views
     assert found is not None and found.shape == (
         n,
-        LOOKED_AT if setup.views is None else min(LOOKED_AT, setup.views.count),
+        asked if setup.views is None else min(asked, setup.views.count),
         setup.frozen.values.shape[1],
     )
     assert [event.done for event in events if isinstance(event, Caching) and event.views] == [n]
