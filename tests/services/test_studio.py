@@ -132,8 +132,8 @@ def test_estimates_are_measured_or_not_given(studio: Studio, project: Project, l
     device = studio.start_training(project, config, "builtin").spec()["device"]
     remember(data_home, device, "builtin", Speed(fixed=5, look=0.1, step_image=0.01, export=7))
     known = studio.estimate(project, config, "builtin")
-    # 24 images looked at, and 4 views of each; 21 looks at 5 held-out ones; 3,000 steps of 32
-    assert known.seconds == pytest.approx(5 + 2.4 + 9.6 + 10.5 + 960 + 7)
+    # 24 images looked at, and 10 views of each; 21 looks at 5 held-out ones; 3,000 steps of 32
+    assert known.seconds == pytest.approx(5 + 2.4 + 24 + 10.5 + 960 + 7)
     assert known.words.startswith(
         "About 17 minutes on this machine. It is measured on the held-out images; judging all takes about 1.1 hours"
     )

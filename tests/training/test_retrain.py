@@ -64,7 +64,8 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 @pytest.mark.parametrize("last_layers", [None, 1])
 @pytest.mark.parametrize("class_weights", ["images", "text", "blend"])
 def test_the_second_training_is_the_first_one_on_all_images(make_tiny_run: Callable, class_weights: str, last_layers: int | None) -> None:
-    values = {"class_weights": class_weights, "patience": None}
+    # As many views as the steps over all images ask for: a training on fewer images keeps more of each, and class weights are made of them.
+    values = {"class_weights": class_weights, "patience": None, "views": 4}
     adapter = AdapterConfig(last_layers=last_layers)
     run = make_tiny_run(adapter=adapter, retrain="yes", **values)
     setup, state = fitted(run)
