@@ -56,9 +56,7 @@ def seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter
     share = share_of(depth, adapter) or 1.0
     held_out = round(images * training.held_out)
     looks = held_out * (training.checks + 1) * share
-    views = (
-        min(training.views, math.ceil(training.steps * training.batch_size / max(1, images - held_out))) if share < 1 else training.views
-    )
+    views = views_wanted(training, images - held_out) if share < 1 else training.views
     if training.class_weights in DISCRIMINANT and images <= FEW_ENOUGH:
         looks += images * views * share  # what lies below is counted with the kept views
     a_step = step_seconds(speed, depth, training, adapter, classes)
@@ -67,6 +65,11 @@ def seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter
         trained = images if training.steps_planned > training.steps else images - held_out  # a second training sees the same views
         total += views * trained * (1 - share) * FORWARD * speed.step_image
     return total
+
+
+def views_wanted(training: TrainingConfig, images: int) -> int:
+    """How many views of each of so many training images the steps of the last layers ask for."""
+    return min(math.ceil(training.steps * training.batch_size / max(1, images)), training.views)
 
 
 def step_seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter: AdapterConfig, classes: int) -> float:

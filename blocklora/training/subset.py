@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
+from blocklora.plan import views_wanted
 from blocklora.training.class_weights import ClassWeights, Features
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.pictures import decoded
 from blocklora.training.setup import Setup
-from blocklora.training.views import PartOfViews, Views, views_wanted
+from blocklora.training.views import PartOfViews, Views
 
 
 @dataclass(frozen=True)

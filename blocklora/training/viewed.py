@@ -27,8 +27,8 @@ CROP_SCALE = 0.35  # of views that are not the steps' own: by folds a little bet
 
 @dataclass(frozen=True)
 class Viewer:
-    """How `count` views of images, or as many as are kept, become embeddings. `split` and `views` are those of a run whose lower layers
-    are frozen.
+    """How views of images become embeddings: those that are kept, of a run whose lower layers are frozen (`split` and `views` are its own),
+    else `count` of each.
     """
 
     backbone: Backbone
@@ -44,7 +44,7 @@ class Viewer:
 
         Adapters, where the model has some, are to do nothing (B = 0).
         """
-        count = self.count if self.views is None else min(self.count, self.views.count)
+        count = self.count if self.views is None else self.views.count
         for first in range(known * GROUP, len(cache), GROUP):
             places = range(first, min(first + GROUP, len(cache)))
             yield torch.stack([self._view(cache, places, view) for view in range(count)], dim=1)

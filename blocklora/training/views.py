@@ -8,7 +8,6 @@ these trainings sees the same views.
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from blocklora.clip.pixels import normalise
 from blocklora.clip.split import Half, Split
 from blocklora.config import TrainingConfig
 from blocklora.errors import TrainingError
+from blocklora.plan import views_wanted
 from blocklora.preprocess import Preprocess
 from blocklora.training.device import Compute
 from blocklora.training.image_cache import ImageCache
@@ -167,8 +167,3 @@ def views_of(
         return None
     wanted = views_wanted(training, len(cache))
     return Views(cache, Below(part.lower, backbone.preprocess, compute), training.seed, wanted, folder, capacity)
-
-
-def views_wanted(training: TrainingConfig, images: int) -> int:
-    """How many views of each image the steps of `training` ask for."""
-    return min(math.ceil(training.steps * training.batch_size / images), training.views)

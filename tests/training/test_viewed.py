@@ -28,12 +28,8 @@ from blocklora.training.views import MOST
 def test_a_view_is_looked_at_as_any_image_is(make_tiny_run: Callable, last_layers: int | None) -> None:
     events, setup = drain(preparing(make_tiny_run(class_weights="images", adapter=AdapterConfig(last_layers=last_layers))))
     found, n = setup.frozen.views, len(setup.cache)
-    asked = setup.spec.training.views
-    assert found is not None and found.shape == (
-        n,
-        asked if setup.views is None else min(asked, setup.views.count),
-        setup.frozen.values.shape[1],
-    )
+    count = setup.spec.training.views if setup.views is None else setup.views.count
+    assert found is not None and found.shape == (n, count, setup.frozen.values.shape[1])
     assert [event.done for event in events if isinstance(event, Caching) and event.views] == [n]
     crop_scale = CROP_SCALE if setup.views is None else None  # the steps' own views serve where they are kept
     pixels = setup.cache.batch(range(n), generator_of(setup.spec.training.seed, PIXELS, 0 * MOST + 1), setup.compute.device, crop_scale)
