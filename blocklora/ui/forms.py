@@ -26,6 +26,7 @@ Handler = Callable[[Values], Any]
 ActHandler = Callable[["Act", Values], Any]
 
 TEXT_LIMIT = 4000
+PAGE = "page"  # beside the components in a handler's values: which open page it answers
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,13 @@ def fence(handler: Callable[..., Any], toast: gr.HTML, quiet: bool = False) -> C
 
 def wire(trigger: Any, handler: Handler, *, toast: gr.HTML, inputs: Iterable[Any] = (), outputs: Iterable[Any] = (), **options: Any) -> Any:
     """Let `handler(values)` answer `trigger` (a `.click`, `.change`, `.tick` ... of a component)."""
-    quiet = getattr(trigger, "event_name", "") == "tick"
-    return trigger(fence(handler, toast, quiet), **_options(inputs, outputs, toast, options))
+    safe = fence(handler, toast, quiet=getattr(trigger, "event_name", "") == "tick")
+
+    def answer(values, request):  # type: ignore[no-untyped-def]
+        return safe({**values, PAGE: request.session_hash})
+
+    answer.__annotations__["request"] = gr.Request
+    return trigger(answer, **_options(inputs, outputs, toast, options))
 
 
 def wire_act(
@@ -114,15 +120,15 @@ def wire_act(
     """Let `handler(act, values)` answer what people press in `element` (an HTML made by `stage`)."""
     safe = fence(handler, toast)
 
-    def answer(values, event):  # type: ignore[no-untyped-def]
-        return safe(Act.of(event), values)
+    def answer(values, event, request):  # type: ignore[no-untyped-def]
+        return safe(Act.of(event), {**values, PAGE: request.session_hash})
 
-    def answer_stepwise(values, event):  # type: ignore[no-untyped-def]
-        yield from safe(Act.of(event), values)
+    def answer_stepwise(values, event, request):  # type: ignore[no-untyped-def]
+        yield from safe(Act.of(event), {**values, PAGE: request.session_hash})
 
     chosen = answer_stepwise if inspect.isgeneratorfunction(handler) else answer
-    # Gradio reads the annotation to see who wants the event; it must be the class itself, not its name.
-    chosen.__annotations__["event"] = gr.EventData
+    # Gradio reads the annotations to see who wants the event and the page; they must be the classes themselves, not their names.
+    chosen.__annotations__.update(event=gr.EventData, request=gr.Request)
     return element.act(chosen, **_options(inputs, outputs, toast, options))
 
 

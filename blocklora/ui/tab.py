@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import gradio as gr
 from blocklora.errors import ProjectError
 from blocklora.ui import forms, html
 from blocklora.ui.downloads import Downloads
+from blocklora.ui.order import Order
 
 if TYPE_CHECKING:
     from blocklora.projects.project import Project
@@ -36,6 +38,7 @@ class Context:
     rail: gr.HTML
     notice: gr.HTML
     local: bool
+    order: Order = field(default_factory=Order)
 
     def open_project(self, values: dict[Any, Any]) -> Project:
         """The open project.
@@ -55,14 +58,42 @@ class Context:
         return self.studio.library.open(project_id)
 
     def on(self, trigger: Any, handler: forms.Handler, *, inputs: Iterable[Any] = (), outputs: Iterable[Any] = (), **options: Any) -> Any:
-        """`forms.wire` with the open project among the inputs and toasts among the outputs."""
-        return forms.wire(trigger, handler, toast=self.notice, inputs=[*inputs, self.project], outputs=outputs, **options)
+        """`forms.wire` with the open project among the inputs and toasts among the outputs.
+
+        It is for what nobody pressed for: a press that is answered while the handler works keeps what it filled.
+        """
+
+        def behind(values: forms.Values) -> Any:
+            began = self.order.begin()
+            return self.order.still_true(began, *self._where(values), handler(values))
+
+        return forms.wire(trigger, behind, toast=self.notice, inputs=[*inputs, self.project], outputs=outputs, **options)
 
     def on_act(
         self, element: gr.HTML, handler: forms.ActHandler, *, inputs: Iterable[Any] = (), outputs: Iterable[Any] = (), **options: Any
     ) -> Any:
         """`forms.wire_act` with the open project among the inputs and toasts among the outputs."""
-        return forms.wire_act(element, handler, toast=self.notice, inputs=[*inputs, self.project], outputs=outputs, **options)
+
+        def noted(act: forms.Act, values: forms.Values) -> Any:
+            drawn = handler(act, values)
+            self._filled(values, drawn)
+            return drawn
+
+        def noted_stepwise(act: forms.Act, values: forms.Values) -> Any:
+            for drawn in handler(act, values):
+                self._filled(values, drawn)
+                yield drawn
+
+        chosen = noted_stepwise if inspect.isgeneratorfunction(handler) else noted
+        return forms.wire_act(element, chosen, toast=self.notice, inputs=[*inputs, self.project], outputs=outputs, **options)
+
+    def _filled(self, values: forms.Values, drawn: forms.Values | None) -> None:
+        """A press has been answered. Toasts are not counted: each is shown, whatever came before."""
+        self.order.pressed(*self._where(values), [component for component in drawn or () if component is not self.notice])
+
+    def _where(self, values: forms.Values) -> tuple[str, str]:
+        """The page and the project of a handler's values."""
+        return str(values.get(forms.PAGE)), str(values.get(self.project))
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ def test_results_show_pictures_of_a_cell_and_runs_come_and_go(bench: Bench, wind
     names = page.locator(".per-class tbody th").all_inner_texts()
     assert names == sorted(names)
     page.get_by_role("button", name="Show the wrong ones").click()
+    expect(page.locator(".wrongs .wrong-shot")).to_have_count(3)
     shot = page.locator(".wrongs .wrong-shot").first
     shot.get_by_role("button", name="Mend…").click()
     page.get_by_role("menuitem", name="Its class is right").click()

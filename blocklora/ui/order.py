@@ -1,0 +1,45 @@
+"""Whose answer stays: a drawing that nobody pressed for must not take back what was pressed while it was on its way.
+
+Choosing a tab draws it, and the timer draws what moves. Both can take a second on a busy machine, and a press in that second is
+answered first; the drawing, made of what was true before, would come after it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST_PAGES = 200  # open windows that are remembered; beyond it the one that has been still for longest is forgotten
+
+
+@dataclass
+class Order:
+    """Counts the drawings of each page, and remembers at which count a press has filled which component with which project."""
+
+    count: int = 0
+    pages: OrderedDict[str, dict[tuple[str, Any], int]] = field(default_factory=OrderedDict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self) -> int:
+        """A drawing begins; its place in the order."""
+        with self.lock:
+            self.count += 1
+            return self.count
+
+    def pressed(self, page: str, project: str, filled: Iterable[Any]) -> None:
+        """A press in a page has been answered, into these components."""
+        with self.lock:
+            known = self.pages.setdefault(page, {})
+            self.pages.move_to_end(page)
+            known.update({(project, component): self.count for component in filled})
+            while len(self.pages) > MOST_PAGES:
+                self.pages.popitem(last=False)
+
+    def still_true(self, began: int, page: str, project: str, drawn: Mapping[Any, Any]) -> dict[Any, Any]:
+        """A drawing of a page that began at that place, without the components that a press has filled since."""
+        with self.lock:
+            known = self.pages.get(page, {})
+            return {component: value for component, value in drawn.items() if known.get((project, component), 0) < began}
