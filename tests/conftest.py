@@ -35,6 +35,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    browser = Path(__file__).parent / "browser"
+    for item in items:
+        # Side by side a file stays together, as its fixtures do. The browser's tests are one after another: two windows at work at the
+        # same time tell less of one that a person would sit at.
+        item.add_marker(pytest.mark.xdist_group("browser" if browser in item.path.parents else item.path.stem))
     if config.getoption("--run-slow"):
         return
     for item in items:
