@@ -13,7 +13,7 @@ tab, makes its components, wires their events, and returns a `Refresh(show, outp
     ctx.downloads.offer(path, filename)   an address for <a href download> of a file that the product made
     ctx.on(trigger, handler, inputs=[...], outputs=[...])       handler(values) -> {component: new value}
     ctx.on_act(element, handler, inputs=[...], outputs=[...])   handler(act, values) -> {component: new value}
-
+                               `on` is for what nobody pressed for: a press that is answered meanwhile keeps what it filled (order.py)
     ctx.local                  whether only this machine reaches the window, so that a typed path is the person's own
 
 Handlers take values keyed by component, make one frozen form of them, call a service, and return only what changed. They
