@@ -15,6 +15,7 @@ CLASS_WEIGHTS = ("auto", "text", "images", "blend")
 DISCRIMINANT = ("auto", "images")  # wishes for class weights that discriminant weights may answer
 PRESETS = ("quick", "balanced", "thorough")
 RETRAIN = ("no", "yes")
+ROTATIONS = ("auto", "no", "yes")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -103,6 +104,11 @@ class TrainingConfig:
     head_learning_rate: float = setting(1e-4, "Peak step size of AdamW for class weights that start from images.", 1e-7, 1e-1)
     weight_decay: float = setting(1e-2, "Decoupled weight decay of AdamW.", 0.0, 1.0)
     crop_scale: float = setting(0.08, "Smallest share of a picture's area that a random crop keeps.", 0.05, 1.0)
+    rotations: str = setting(
+        "auto",
+        "Whether quarter turns of pictures are learned from too; automatic: where which side is up tells nothing.",
+        choices=ROTATIONS,
+    )
     label_smoothing: float = setting(0.0, "Share of the target spread over all classes.", 0.0, 0.5)
     held_out: float = setting(0.2, "Share of the images kept out of training to measure with.", 0.0, 0.5)
     retrain: str = setting(

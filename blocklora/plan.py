@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from blocklora.config import DISCRIMINANT, AdapterConfig, TrainingConfig
 from blocklora.presets import BUILTIN
-from blocklora.speeds import FEW_ENOUGH, Depth, Speed
+from blocklora.speeds import FEW_ENOUGH, ROTATED_AT_MOST, Depth, Speed
 
 BUILTIN_LAYERS = {"quick": 6}
 """Of the built-in backbone's twelve: what a step saves pays for the larger input, and the figures in the README are of these layers."""
@@ -60,6 +60,8 @@ def seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter
     if training.class_weights in DISCRIMINANT and images <= FEW_ENOUGH:
         looks += images * views * share  # what lies below is counted with the kept views
     a_step = step_seconds(speed, depth, training, adapter, classes)
+    if training.rotations == "auto":
+        looks += 3 * min(images, ROTATED_AT_MOST)
     total = speed.fixed + images * speed.look + looks * speed.look + training.steps_planned * a_step + speed.export
     if share < 1:
         trained = images if training.steps_planned > training.steps else images - held_out  # a second training sees the same views
@@ -105,7 +107,7 @@ def plan(recipe: TrainingConfig, backbone: str, speed: Speed | None, depth: Dept
         return whole
     short = replace(recipe, views=VIEWS[recipe.preset], checks=CHECKS[recipe.preset])
     if recipe.preset == "quick":
-        short = replace(short, estimate_minutes=0.0)
+        short = replace(short, estimate_minutes=0.0, rotations="no")  # what both find out costs several forward passes
     layers = [AdapterConfig(last_layers=max(1, round(share * depth.image))) for share in SHARES] if depth and depth.parted else []
     tries = [(adapter, _steps(speed, depth, short, adapter, images, classes, budget)) for adapter in layers or [whole.adapter]]
     adapter, steps = next((found for found in tries if found[1] >= ENOUGH[recipe.preset]), tries[-1])

@@ -54,4 +54,6 @@ def preset_config(preset: str, backbone: str, shots: int, seed: int = 1) -> Trai
             seed=seed,
         )
     steps = REFERENCE_STEPS_A_SHOT * max(1, min(shots, REFERENCE_SHOTS_MAX))
-    return TrainingConfig(preset="thorough", steps=steps, class_weights=words, patience=None, checks=20, estimate_minutes=30.0, seed=seed)
+    return TrainingConfig(
+        preset="thorough", steps=steps, class_weights=words, rotations="no", patience=None, checks=20, estimate_minutes=30.0, seed=seed
+    )

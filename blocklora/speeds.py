@@ -74,6 +74,7 @@ PROGRAM = 700 * 2**20  # bytes of a worker with its libraries, before it has loa
 SPARE = 2.1  # measured peak over what is kept: gradients under way, the work space of a layer, and what malloc cannot give back
 CACHE_BYTES = 2**30  # decoded training pictures beyond so many bytes are kept in a file (`training.image_cache`)
 FEW_ENOUGH = 1_000  # images of a run up to which class weights are made of views too: more images say by themselves how they differ
+ROTATED_AT_MOST = 400  # images that are looked at turned, to find out whether they have a top (`training.rotations`)
 TEXT_TOKENS = 16_384  # prompts of more tokens in all go through the text tower in chunks of so many (`clip.prompts`)
 
 

@@ -10,7 +10,7 @@ import pytest
 from blocklora.config import AdapterConfig
 from blocklora.plan import BUDGET, ENOUGH, FEW, LEAST, Plan, plan, seconds
 from blocklora.presets import preset_config
-from blocklora.speeds import FEW_ENOUGH, Depth, Speed, recall, remember
+from blocklora.speeds import FEW_ENOUGH, ROTATED_AT_MOST, Depth, Speed, recall, remember
 
 COSTLY = Speed(fixed=5, look=0.03, step_image=0.03, export=25, step_class=0.002)  # about ViT-B/32 on two cores
 DEPTH = Depth(12, True)
@@ -25,6 +25,7 @@ def test_a_costly_backbone_is_held_to_its_budget(preset: str) -> None:
     assert found.whole is not None and found.whole > 2 * needed
     assert found.adapter.last_layers is not None and found.adapter.last_layers < 12
     assert LEAST <= found.training.steps < recipe.steps and found.training.retrain == recipe.retrain
+    assert found.training.rotations == ("no" if preset == "quick" else "auto")
     one_more = replace(found.training, steps=found.training.steps + 1)
     assert seconds(COSTLY, DEPTH, one_more, found.adapter, 160, 10) > BUDGET[preset] * 160 * COSTLY.look
 
@@ -52,6 +53,13 @@ def test_what_was_not_timed_by_itself_is_learned_when_it_is(tmp_path: Path) -> N
     assert recall(tmp_path, "cpu", "tower") == replace(COSTLY, forward=0.04)
     remember(tmp_path, "cpu", "tower", replace(COSTLY, forward=0.5))  # a busy moment
     assert recall(tmp_path, "cpu", "tower") == replace(COSTLY, forward=0.05)
+
+
+def test_looking_at_quarter_turns_is_foretold_where_the_recipe_looks() -> None:
+    recipe, adapter = preset_config("quick", "ViT-B-32", 13), AdapterConfig()
+    for images in (160, 3 * ROTATED_AT_MOST):
+        looked, not_looked = (seconds(COSTLY, DEPTH, replace(recipe, rotations=wish), adapter, images, 10) for wish in ("auto", "yes"))
+        assert looked - not_looked == pytest.approx(3 * min(images, ROTATED_AT_MOST) * COSTLY.look)
 
 
 def test_a_handful_of_images_has_the_budget_of_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +92,7 @@ def test_what_cannot_be_parted_has_fewer_steps_of_all_layers(depth: Depth | None
 
 
 def test_seconds_count_what_is_run() -> None:
-    recipe = replace(preset_config("quick", "ViT-B-32", 13), steps=40, checks=4, views=3)
+    recipe = replace(preset_config("quick", "ViT-B-32", 13), steps=40, checks=4, views=3, rotations="no")
     all_layers = seconds(COSTLY, DEPTH, recipe, AdapterConfig(), 160, 10)
     # start, 160 looks and 3 at views of each, 5 checks of 32 held-out ones, two trainings of 40 steps with 32 images and 10 names, export
     assert all_layers == pytest.approx(5 + 4 * 160 * 0.03 + 160 * 0.03 + 80 * (32 * 0.03 + 10 * 0.002) + 25)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from blocklora import __version__
 from blocklora.cli.options import TRAINING_NUMBERS
-from blocklora.config import CLASS_WEIGHTS, DEVICES, PRECISIONS, PRESETS, RETRAIN, SCALINGS, TARGETS, TOWERS, TrainingConfig
+from blocklora.config import CLASS_WEIGHTS, DEVICES, PRECISIONS, PRESETS, RETRAIN, ROTATIONS, SCALINGS, TARGETS, TOWERS, TrainingConfig
 from blocklora.errors import StudioError
 from blocklora.presets import BUILTIN, DEFAULT
 
@@ -51,6 +51,8 @@ def _train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, help="number format of the forward pass (default: auto)")
     parser.add_argument("--held-out", type=float, metavar="SHARE", help="share of the images kept to measure with (default 0.2)")
     parser.add_argument("--retrain", choices=RETRAIN, help="whether the file is trained anew on all images at the end (default: by preset)")
+    rotations = "whether quarter turns of pictures are learned from too (default: by preset; auto: where they have no top)"
+    parser.add_argument("--rotations", choices=ROTATIONS, help=rotations)
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument(

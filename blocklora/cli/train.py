@@ -49,6 +49,7 @@ def _config(args: argparse.Namespace, own: TrainingConfig) -> TrainingConfig:
         "held_out": args.held_out,
         "retrain": args.retrain,
         "class_weights": args.class_weights,
+        "rotations": args.rotations,
     }
     return dataclasses.replace(own, **{k: v for k, v in given.items() if v is not None})
 
@@ -140,11 +141,14 @@ def _report(service: Studio, out: Path, as_json: bool) -> int:
             "seconds": result["seconds"],
             "verdict": result["verdict"],
             "class_weights": result["class_weights"],
+            "rotated": bool(result.get("rotations_note")),
         }
         print(json.dumps(summary, ensure_ascii=False))
         return 0
     print(result["verdict"])
     print(result["class_weights_note"])
+    if result.get("rotations_note"):
+        print(result["rotations_note"])
     if told["n"]:
         low, high = told["interval"]
         print(f"top-1 {told['top1']:.1%} (95 % interval {low:.0%} to {high:.0%}), {result['seconds']:.0f} s")

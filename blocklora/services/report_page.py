@@ -172,6 +172,8 @@ def _recipe(facts: Facts) -> str:
     ]
     if result.get("class_weights_note"):
         words.append(str(result["class_weights_note"]))
+    if result.get("rotations_note"):
+        words.append(str(result["rotations_note"]))
     steps = f"{result.get('steps', 0):,} steps of {training.batch_size} images were planned"
     words.append(f"{steps}, the version after {result.get('best_step', 0):,} was kept; it took {result.get('seconds', 0):,.0f} seconds.")
     if _section(facts).get("since_trained_on") or (result.get("held_out") or {}).get("since_trained_on"):

@@ -20,6 +20,7 @@ NAMES = {
     "preset": "Recipe",
     "held_out": "Share held out",
     "class_weights": "Class weights from",
+    "rotations": "Quarter turns",
     "templates": "Prompts",
     "last_layers": "Adapted layers, from the end",
     "learning_rate": "Step size",

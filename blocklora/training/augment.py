@@ -1,4 +1,4 @@
-"""Random resized crop and horizontal flip, drawn and applied to a whole batch at once on the training device.
+"""Random resized crop, horizontal flip and quarter turns, drawn and applied to a whole batch at once on the training device.
 
 The reference protocol (CLIP-LoRA, arXiv 2405.18541) crops 8 to 100 % of a picture's area at proportions of 3:4 to 4:3, resizes with
 a bicubic filter and mirrors every second picture. The crops are drawn as torchvision's RandomResizedCrop draws them; the resampling
@@ -42,6 +42,15 @@ def draw_crops(sizes: torch.Tensor, scale: float, generator: torch.Generator) ->
     place = torch.where(none.expand(-1, 2), torch.full_like(place, 0.5), place)
     top, left = (height - high) * place[:, :1], (width - wide) * place[:, 1:]
     return torch.cat([top, left, high, wide], dim=1)
+
+
+def quarter_turns(pixels: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """Turn each square picture of (N, 3, S, S) counter-clockwise by its number of quarter turns, (N,) of 0..3."""
+    turned = pixels.clone()
+    for quarters in (1, 2, 3):
+        own = (turns == quarters).to(pixels.device)
+        turned[own] = torch.rot90(pixels[own], quarters, (2, 3))
+    return turned
 
 
 def crop_resize_flip(pixels: torch.Tensor, boxes: torch.Tensor, flips: torch.Tensor, size: int) -> torch.Tensor:

@@ -40,8 +40,9 @@ class Features:
 
 @dataclass(frozen=True)
 class Choice:
-    """Where class weights come from. `text_share` is the share of the text, 0..1; `discriminant` is 0, or the factor of discriminant
-    weights (`discriminant_weights`) with which they are as sure as they are right.
+    """What the images said before training. `text_share` is the share of the text in the class weights, 0..1; `discriminant` is 0, or the
+    factor of discriminant weights (`discriminant_weights`) with which they are as sure as they are right; `rotated` says that quarter
+    turns are learned from too (`training.rotations`).
 
     `zero_shot` and `before_tuning` are top-1 shares on all images looked at (each image left out of its own class mean).
     """
@@ -53,6 +54,7 @@ class Choice:
     names_known: bool
     note: str
     discriminant: float = 0.0
+    rotated: bool = False
 
 
 def class_means(features: Features, n_classes: int) -> torch.Tensor:
@@ -115,28 +117,34 @@ def _images_and_spread(features: Features) -> tuple[torch.Tensor, torch.Tensor]:
     return (x + seen[:, 1:].mean(dim=1)) / 2, rest / (len(x) * (seen.shape[1] - 1)) ** 0.5
 
 
+def judged_by_others(images: Features, looks: torch.Tensor, n_classes: int) -> torch.Tensor:
+    """Logits (K, N, C), without a scale, of K `looks` (K, N, D) at each image by discriminant weights of the images in other folds."""
+    order = torch.argsort(images.labels, stable=True)
+    fold = torch.empty_like(images.labels)
+    fold[order] = torch.arange(len(order)) % FOLDS
+    logits = torch.zeros(*looks.shape[:2], n_classes)
+    for number in range(FOLDS):
+        out = fold == number
+        if out.any() and not out.all():
+            rest = images.of(~out)
+            found = looks[:, out] @ discriminant_weights(rest, n_classes).T
+            unseen = torch.bincount(rest.labels, minlength=n_classes) == 0  # a class of which nothing is left is nobody's answer
+            logits[:, out] = torch.where(unseen, found.min() - 1, found)
+    return logits
+
+
 def _tried_discriminant(train: Features, held_out: Features, n_classes: int, scale: float) -> tuple[tuple[float, float], float]:
     """`_scores` of discriminant weights, and the factor that suits them best: training images fold by fold, since the metric too was
     learned from them.
     """
-    order = torch.argsort(train.labels, stable=True)
-    fold = torch.empty_like(train.labels)
-    fold[order] = torch.arange(len(order)) % FOLDS
-    logits = torch.zeros(len(train.labels), n_classes)
-    for number in range(FOLDS):
-        out = fold == number
-        if out.any() and not out.all():
-            rest = train.of(~out)
-            found = train.values[out] @ discriminant_weights(rest, n_classes).T
-            unseen = torch.bincount(rest.labels, minlength=n_classes) == 0  # a class of which nothing is left is nobody's answer
-            logits[out] = torch.where(unseen, found.min() - 1, found)
+    logits = judged_by_others(train, train.values[None], n_classes)[0]
     logits = torch.cat([logits, held_out.values @ discriminant_weights(train, n_classes).T]) * scale
     labels = torch.cat([train.labels, held_out.labels])
-    factor = 1 / _temperature(logits, labels)
+    factor = 1 / suited_temperature(logits, labels)
     return _right_and_loss(logits * factor, labels), factor
 
 
-def _temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
+def suited_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """`fit_temperature` on as many images as it takes to know it: evenly chosen ones of very many."""
     step = max(1, logits.numel() // FIT_VALUES)
     return fit_temperature(logits[::step].numpy(), labels[::step].numpy())
@@ -174,7 +182,7 @@ def _scores(
     weights = blend(text, class_means(train, n_classes), share)
     logits = torch.cat([left_out_logits(train, text, n_classes, share), held_out.values @ weights.T]) * scale
     labels = torch.cat([train.labels, held_out.labels])
-    return _right_and_loss(logits / _temperature(logits, labels), labels)
+    return _right_and_loss(logits / suited_temperature(logits, labels), labels)
 
 
 def _names_known(share_right: float, n: int, n_classes: int) -> bool:
@@ -236,7 +244,7 @@ def closed_form(features: Features, text: torch.Tensor, scale: float) -> tuple[t
     if choice.discriminant:
         return choice.discriminant * scale * discriminant_weights(features, n_classes), choice
     logits = left_out_logits(features, text, n_classes, choice.text_share) * scale
-    temperature = _temperature(logits, features.labels)
+    temperature = suited_temperature(logits, features.labels)
     return blend(text, class_means(features, n_classes), choice.text_share) * (scale / temperature), choice
 
 

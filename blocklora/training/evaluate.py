@@ -12,6 +12,7 @@ from blocklora.training.familiarity import Familiarity, familiarity_of
 from blocklora.training.leaks import counted_tests
 from blocklora.training.leaks import rows as leak_rows
 from blocklora.training.metrics import fit_temperature, report, softmax
+from blocklora.training.rotations import rotation_words
 from blocklora.training.setup import Before, Setup
 
 
@@ -113,6 +114,7 @@ def measure_held_out(setup: Setup) -> Measured:
         "class_weights": setup.choice.mode,
         "text_share": setup.choice.text_share,
         "class_weights_note": setup.choice.note,
+        "rotations_note": rotation_words(setup.choice.rotated, setup.spec.training),
         "temperature": temperature,
         "logit_scale": setup.backbone.logit_scale,
         "verdict": verdict(held, setup.before, setup.choice.names_known),

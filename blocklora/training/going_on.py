@@ -49,7 +49,7 @@ class Start:
             return None
         tensors, meta = load_adapter(run.start_path)
         try:
-            choice = Choice(**{field.name: values["choice"][field.name] for field in fields(Choice)})
+            choice = Choice(**{field.name: values["choice"][field.name] for field in fields(Choice) if field.name in values["choice"]})
             answers = {str(key): str(value) for key, value in dict(values["answers"]).items()}
             return cls(str(values["run"]), choice, tensors, meta, answers, frozenset(map(str, values.get("seen", ()))))
         except (KeyError, TypeError, ValueError) as error:

@@ -15,7 +15,7 @@ from PIL import Image
 from blocklora.clip.pixels import to_model_input
 from blocklora.preprocess import Preprocess
 from blocklora.speeds import CACHE_BYTES
-from blocklora.training.augment import crop_resize_flip, draw_crops
+from blocklora.training.augment import crop_resize_flip, draw_crops, quarter_turns
 from blocklora.training.overflow import Overflow, Place
 
 EDGE = 2  # the border repeated this far, so that the filter never mixes in the black of the padding
@@ -56,6 +56,7 @@ class ImageCache:
     def __init__(self, size: int, crop_scale: float, folder: Path | None = None, limit: int = CACHE_BYTES) -> None:
         self.size = size
         self.crop_scale = crop_scale
+        self.rotated = False  # whether batches are turned by quarter turns too
         self._side = cache_side(size)
         self._images: list[torch.Tensor | Place] = []
         self._folder, self._limit = folder, limit
@@ -92,6 +93,7 @@ class ImageCache:
     def only(self, places: Sequence[int]) -> ImageCache:
         """A cache of its own with some of the pictures, in the order of `places`."""
         other = ImageCache(self.size, self.crop_scale, self._folder, self._limit)
+        other.rotated = self.rotated
         other._images = [self._images[place] for place in places]
         other._overflow, other._held = self._overflow, self._held
         return other
@@ -123,4 +125,6 @@ class ImageCache:
             row[high : high + EDGE, :wide] = image[-1:]
             row[: high + EDGE, wide : wide + EDGE] = row[: high + EDGE, wide - 1 : wide]
         pixels = padded.to(device, non_blocking=True).permute(0, 3, 1, 2).float()  # (N, 3, H, W)
-        return crop_resize_flip(pixels, boxes, flips, self.size)
+        cut = crop_resize_flip(pixels, boxes, flips, self.size)
+        # Drawn last and only where it is wanted: without it everything is as it would be if there were no such thing.
+        return quarter_turns(cut, torch.randint(0, 4, (len(chosen),), generator=generator)) if self.rotated else cut

@@ -28,6 +28,7 @@ from blocklora.training.device import Compute
 from blocklora.training.entering import Entering
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.pictures import CHUNK, EvalSet, decoded
+from blocklora.training.rotations import rotations_serve
 from blocklora.training.viewed import Viewer
 from blocklora.training.views import Views, views_of
 
@@ -81,6 +82,11 @@ def look(
         if images is not None:
             yield from _fill(images)
     held = Features(entering.features(held_out), held_out.labels)
+    if choice is not None:
+        cache.rotated = choice.rotated
+    else:
+        n_classes = len(data.dataset.class_names)
+        cache.rotated = yield from rotations_serve(training, backbone, compute, cache, features, held_out, held, n_classes)
     views = views_of(split, cache, backbone, compute, training, folder, len(data.train) + len(data.held_out))
     viewer = None
     few = len(data.train) + len(data.held_out) <= FEW_ENOUGH  # counted over all, so that a second training starts in the same way

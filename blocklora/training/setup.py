@@ -27,6 +27,7 @@ from blocklora.training.leaks import Leak, Looks, counted_tests, find_leaks
 from blocklora.training.leaks import words as leak_words
 from blocklora.training.looking import Looked, look
 from blocklora.training.pictures import EvalSet
+from blocklora.training.rotations import rotation_words
 from blocklora.training.viewed import Viewer
 from blocklora.training.views import PartOfViews, Views
 
@@ -152,8 +153,11 @@ def prepare(
         text = text_class_weights(backbone.model, prompts).float().cpu()
     if choice is None:
         choice = choose(features, held, text, spec.training.class_weights, backbone.logit_scale)
+        choice = dataclasses.replace(choice, rotated=looked.cache.rotated)
     for warning in prompts.warnings if choice.mode != "images" else ():  # names that are not used may be as long as they like
         yield Note(warning)
+    if choice.rotated:
+        yield Note(rotation_words(True, spec.training))
     # inference_mode tensors cannot take part in autograd: the buffers are made of fresh copies.
     weights = ClassWeights(choice, features, text.clone()).to(compute.device)
     before = _before(held.values, held.labels, weights, backbone.logit_scale)

@@ -92,4 +92,6 @@ def _beside(result: Section, found: Headline) -> str:
 def _remarks(result: Section, known: bool) -> list[str]:
     note = "The class names mean nothing to this model, so there is no zero-shot figure: it learned from the images alone."
     weights = str(result.get("class_weights_note") or "")
-    return [*([] if known else [note]), *([weights] if weights and (known or result.get("class_weights") != "images") else [])]
+    turns = str(result.get("rotations_note") or "")
+    said = weights if known or result.get("class_weights") != "images" else ""
+    return [line for line in ("" if known else note, said, turns) if line]

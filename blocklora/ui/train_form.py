@@ -27,7 +27,7 @@ TRAINING_NUMBERS = (
 )
 WHOLE = frozenset({"rank", "blocks", "last_layers", "steps", "batch_size", "views", "seed"})
 SETS = {"targets": AdapterConfig, "towers": AdapterConfig}
-RUN_CHOICES = ("class_weights", "retrain", "device", "precision")
+RUN_CHOICES = ("class_weights", "rotations", "retrain", "device", "precision")
 CHOICES = {"scaling": AdapterConfig, **dict.fromkeys(RUN_CHOICES, TrainingConfig)}
 MOST_TEMPLATES, LONGEST = 20, 2000
 

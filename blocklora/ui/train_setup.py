@@ -31,6 +31,7 @@ LABELS = {
     "weight_decay": "Weight decay",
     "label_smoothing": "Label smoothing",
     "crop_scale": "Smallest crop",
+    "rotations": "Quarter turns",
     "steps": "Steps",
     "batch_size": "Images in a step",
     "views": "Random views of an image",
@@ -62,7 +63,10 @@ GROUPS = (
     ("Classes", ("class_weights", "templates")),
     (
         "Training",
-        ("steps", "batch_size", "learning_rate", "head_learning_rate", "weight_decay", "label_smoothing", "crop_scale", "views"),
+        (
+            *("steps", "batch_size", "learning_rate", "head_learning_rate"),
+            *("weight_decay", "label_smoothing", "crop_scale", "views", "rotations"),
+        ),
     ),
     ("Run", ("held_out", "estimate_minutes", "retrain", "seed", "device", "precision")),
 )
@@ -207,12 +211,16 @@ def _select(name: str, value: str, offer: Offer) -> str:
         best = "whatever is best on your images"
         options = [("", f"the preset: {CHOICE_WORDS.get(own, best)}")]
         options += [(choice, CHOICE_WORDS.get(choice, best)) for choice in limits(name)["choices"]]
-    elif name == "retrain":
-        options = [("", f"the preset: {offer.own.retrain}"), *((choice, choice) for choice in limits(name)["choices"])]
+    elif name in ("retrain", "rotations"):
+        options = [("", f"the preset: {_plain(getattr(offer.own, name))}"), *((own, _plain(own)) for own in limits(name)["choices"])]
     else:
         options = [(choice, CHOICE_WORDS.get(choice, "automatic")) for choice in limits(name)["choices"]]
     rows = "".join(f'<option value="{key}"{html.attrs(selected=key == value)}>{html.escape(words)}</option>' for key, words in options)
     return f'<select name="{name}">{rows}</select>'
+
+
+def _plain(choice: str) -> str:
+    return "automatic" if choice == "auto" else choice
 
 
 def _set(name: str, value: str) -> str:

@@ -14,7 +14,7 @@ from test_retrain import drain
 
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import TrainingError
-from blocklora.files import read_json
+from blocklora.files import read_json, write_json
 from blocklora.jobs.launcher import LocalLauncher
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.jobs.spec import RunSpec
@@ -82,6 +82,18 @@ def test_it_begins_where_the_figure_of_the_other_was_measured(
     assert result is not None
     rows = measure_held_out(setup).result["held_out"]["images"]
     assert [row["predicted"] for row in rows] == [row["predicted"] for row in result["held_out"]["images"]]  # no step has been taken yet
+
+
+def test_a_run_from_before_turned_pictures_was_upright(trained: Callable, tiny_home: Path, sample_pictures: Path, tmp_path: Path) -> None:
+    first = trained(retrain="no", class_weights="images")
+    result = first.result()
+    assert result is not None and result["choice"].pop("rotated") is False
+    write_json(first.result_path, result)
+    start = GoingOn.of(first)
+    assert start is not None
+    second = next_run(tmp_path / "second", tiny_home, start, read_class_folders(sample_pictures)[0])
+    begun = Start.read(second.path)
+    assert begun is not None and not begun.choice.rotated
 
 
 def test_mended_images_are_learned_and_both_runs_compared(

@@ -1,0 +1,110 @@
+"""Whether which side of a picture is up matters, and what turned views are worth to class weights:
+`python tests/benchmarks/rotations.py BENCH_DIR --out figures.json --help`.
+
+BENCH_DIR is one of class-folder sets, as for `fewshot.py`. For each set, number of shots and seed the product's own question is put
+(`blocklora.training.rotations`): how much the loss of pictures judged by others rises where the mean of their four quarter turns is judged
+instead of the upright picture. Beside it stands the discriminant with upright and with turned views, judged by cross-validation on the
+training pictures and, for the sets named with `--test`, on the test pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from blocklora.clip.backbones import load_backbone
+from blocklora.experiments.bed import Bed, Drawn
+from blocklora.experiments.sets import class_folder_set
+from blocklora.projects.home import default_home
+from blocklora.training.class_weights import Features, discriminant_weights, judged_by_others
+from blocklora.training.device import choose
+from blocklora.training.image_cache import ImageCache
+from blocklora.training.rotations import FEWEST, FEWEST_A_CLASS, evidence, mean_of_turns
+from blocklora.training.viewed import Viewer
+
+SHARE = 100.0
+
+
+def with_views(bed: Bed, features: Features, cache: ImageCache, seed: int, count: int, rotated: bool) -> Features:
+    """`features` with random views of the pictures, turned by quarter turns or not."""
+    own = cache.copy()
+    own.rotated = rotated
+    return Features(features.values, features.labels, torch.cat(list(Viewer(bed.backbone, bed.compute, seed, count).embeddings(own))))
+
+
+def figures(bed: Bed, shots: int, seed: int, views: int, test: bool) -> dict[str, Any]:
+    """What the pictures of one draw say."""
+    drawn = Drawn(bed, seed, max(shots, 1)).shots(shots)
+    features, cache = drawn.frozen, drawn.cache
+    classes = int(features.labels.max()) + 1
+    inputs = torch.cat(list(cache.inputs(bed.backbone.preprocess)))
+    turned = torch.cat(
+        [mean_of_turns(bed.backbone, a, b, bed.compute) for a, b in zip(inputs.split(32), features.values.split(32), strict=True)]
+    )
+    found = evidence(features, turned, classes, bed.backbone.logit_scale)
+    n = len(features.labels)
+    row: dict[str, Any] = {
+        "n": n,
+        "loss": found.upright,
+        "rise": (found.turned - found.upright) / found.upright,
+        "error": found.error / found.upright,
+        "right": found.right,
+        "rotated": found.no_top and n >= max(FEWEST, FEWEST_A_CLASS * classes),
+    }
+    for name, rotated in (("upright", False), ("turned", True)) if views else ():
+        seen = with_views(bed, features, cache, seed, views, rotated)
+        judged = judged_by_others(seen, seen.values[None], classes)[0].argmax(1) == seen.labels
+        row[name] = {"folds": SHARE * judged.double().mean().item()}
+        if test:
+            row[name]["test"] = bed.accuracy(bed.tested @ discriminant_weights(seen, classes).T)
+    return row
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown, a line each: rise of the loss in percent with its standard error, what was decided, and the discriminants."""
+    lines = ["| set | shots | seed | loss | rise, % | turned | upright views: folds / test | turned views |", "| --- " * 8 + "|"]
+    for row in rows:
+        cells = [" / ".join(f"{value:.1f}" for value in row[kind].values()) if kind in row else "" for kind in ("upright", "turned")]
+        rise = f"{SHARE * row['rise']:+.0f} ± {SHARE * row['error']:.0f}"
+        shown = [row["set"], row["shots"], row["seed"], f"{row['loss']:.3f}", rise, "yes" if row["rotated"] else "no", *cells]
+        lines.append("| " + " | ".join(map(str, shown)) + " |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bench", type=Path)
+    parser.add_argument("--sets", nargs="+", default=["caltech20", "dtd10", "clothing10", "grocery12", "rsscn7"])
+    parser.add_argument("--test", nargs="*", default=[], help="sets whose test pictures are asked about, too")
+    parser.add_argument("--shots", type=int, nargs="+", default=[4, 8, 16])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="at all shots there are, one says what the others say")
+    parser.add_argument("--views", type=int, default=10, help="of a picture; 0 leaves the discriminants out")
+    parser.add_argument("--backbone", default="builtin")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    compute = choose(args.device, "fp32", print)
+    backbone = load_backbone(args.backbone, default_home())
+    compute.take(backbone.model)
+    rows = []
+    for name in args.sets:
+        bed = Bed(backbone, compute, class_folder_set(args.bench / name))
+        for shots in args.shots:
+            for seed in args.seeds:
+                place = {"set": name, "shots": shots, "seed": seed}
+                rows.append(place | figures(bed, shots, seed, args.views, name in args.test))
+                args.out.write_text(json.dumps(rows, indent=1) + "\n")
+                print(json.dumps(rows[-1]), flush=True)
+    print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
