@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from tab_parts import Bench, finish, new_run, train_some
 
+from blocklora.config import TrainingConfig
 from blocklora.errors import JobError, TrainingError
 from blocklora.files import read_json, write_json
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.training.class_weights import Choice
+from blocklora.training.rotations import rotation_words
 from blocklora.ui.forms import Act
 from blocklora.ui.results_headline import headline
 from blocklora.ui.results_more import expected, more
@@ -69,6 +71,13 @@ def test_zero_shot_is_left_out_where_names_mean_nothing(bench: Bench) -> None:
     words = text_of(tab_of(bench).show(bench.project)["room"])
     assert "From the names alone" not in words
     assert "The class names mean nothing to this model" in words
+
+
+def test_turned_pictures_are_told() -> None:
+    result = {"frozen": {"n": 8, "correct": 4, "top1": 0.5}, "zero_shot": {}, "held_out": section_of([[3, 1], [1, 3]], ["a", "b"])}
+    words = rotation_words(True, TrainingConfig())
+    assert words and words in text_of(headline({**result, "rotations_note": words})) and "turns" not in text_of(headline(result))
+    assert "as asked" in rotation_words(True, TrainingConfig(rotations="yes")) and rotation_words(False, TrainingConfig()) == ""
 
 
 def test_training_that_did_not_help_is_told() -> None:

@@ -60,13 +60,22 @@ def test_form_reads_what_the_page_sends(bench: Bench) -> None:
         "device": "cpu",
         "last_layers": "2",
     }
+    typed = "a photo of a {}.\n\n a drawing of a {}. "
     boxes = {"targets.": "1", "targets.q": "1", "targets.v": "1", "towers.": "1", "towers.image": "1"}
     form = TrainForm.of(
-        {**sent, **boxes, "class_weights": "images", "templates": "a photo of a {}.\n\n a drawing of a {}. ", "nonsense": "1"}
+        {
+            **sent,
+            **boxes,
+            "class_weights": "images",
+            "rotations": "yes",
+            "templates": "a photo of a {}.\n\n a drawing of a {}. ",
+            "nonsense": "1",
+        }
     )
     assert form.adapter() == AdapterConfig(rank=4, blocks=2, last_layers=2, targets=("q", "v"), towers=("image",))
     config = form.training(bench.studio, bench.project)
     assert (config.preset, config.steps, config.held_out, config.seed, config.device) == ("quick", 30, 0.25, 7, "cpu")
+    assert config.rotations == "yes"
     assert config.class_weights == "images" and config.templates == ("a photo of a {}.", "a drawing of a {}.")
     assert config.learning_rate == bench.studio.preset(bench.project, "quick", "builtin").learning_rate
     assert "nonsense" not in form.fields
@@ -76,6 +85,10 @@ def test_selects_say_what_automatic_means(bench: Bench) -> None:
     drawn = tab_of(bench).show(bench.project)["form"]
     weights, precision = (re.search(rf'<select name="{name}">.*?</select>', drawn) for name in ("class_weights", "precision"))
     assert weights and "the preset: whatever is best on your images" in weights[0] and "automatic" not in weights[0]
+    turns = re.search(r'<select name="rotations">.*?</select>', drawn)
+    assert turns and re.findall(r">([^<]+)</option>", turns[0]) == ["the preset: automatic", "automatic", "no", "yes"]
+    thorough = tab_of(bench).draft(Act("draft", {"preset": "thorough"}), bench.values)["form"]
+    assert '<option value="" selected>the preset: no</option>' in thorough.split('<select name="rotations">')[1]
     assert precision and ">automatic<" in precision[0] and "16 bits" in precision[0]
 
 
