@@ -60,7 +60,6 @@ def test_form_reads_what_the_page_sends(bench: Bench) -> None:
         "device": "cpu",
         "last_layers": "2",
     }
-    typed = "a photo of a {}.\n\n a drawing of a {}. "
     boxes = {"targets.": "1", "targets.q": "1", "targets.v": "1", "towers.": "1", "towers.image": "1"}
     form = TrainForm.of(
         {
