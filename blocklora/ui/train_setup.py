@@ -170,7 +170,7 @@ def _field(name: str, form: TrainForm, offer: Offer) -> str:
     body = _select(name, value, offer) if name in CHOICES else _number(name, value, offer)
     doc, words = str(limits(name)["doc"]), html.escape(_range_words(name, offer))
     return (
-        f'<label class="field{" wider" if name == "class_weights" else ""}" title="{html.escape(doc)}">'
+        f'<label class="field{" wider" if name in ("class_weights", "rotations") else ""}" title="{html.escape(doc)}">'
         f"<span>{html.escape(LABELS[name])}</span>{body}"
         f"{f'<small>{words}</small>' if words else ''}</label>"
     )
