@@ -9,6 +9,10 @@ from blocklora.config import AdapterConfig, TrainingConfig, from_dict, to_dict
 from blocklora.errors import JobError
 
 FORMAT = 1
+BEFORE = {"rotations": "no"}
+"""What runs did whose specification is older than a setting, where that is not what the setting would be today: they are done again as
+they were.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,6 @@ class RunSpec:
         return cls(
             **plain,
             adapter=from_dict(AdapterConfig, values["adapter"]),
-            training=from_dict(TrainingConfig, values["training"]),
+            training=from_dict(TrainingConfig, {**BEFORE, **values["training"]}),
             then=tuple(values["then"]),
         )

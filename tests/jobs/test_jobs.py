@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,13 @@ def test_specification_round_trip_and_refusal() -> None:
     assert RunSpec.from_dict(spec.to_dict()) == spec
     with pytest.raises(JobError, match="format 99"):
         RunSpec.from_dict({**spec.to_dict(), "format": 99})
+
+
+def test_a_run_from_before_a_setting_is_done_again_as_it_was() -> None:
+    spec = RunSpec("builtin", "/home")
+    values = spec.to_dict()
+    assert values["training"].pop("rotations") == "auto"
+    assert RunSpec.from_dict(values).training == replace(spec.training, rotations="no")
 
 
 def test_the_log_tail_is_the_end(tmp_path: Path) -> None:
