@@ -59,9 +59,9 @@ def seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter
     views = views_wanted(training, images - held_out) if share < 1 else training.views
     if training.class_weights in DISCRIMINANT and images <= FEW_ENOUGH:
         looks += images * views * share  # what lies below is counted with the kept views
-    a_step = step_seconds(speed, depth, training, adapter, classes)
     if training.rotations == "auto":
         looks += 3 * min(images, ROTATED_AT_MOST)
+    a_step = step_seconds(speed, depth, training, adapter, classes)
     total = speed.fixed + images * speed.look + looks * speed.look + training.steps_planned * a_step + speed.export
     if share < 1:
         trained = images if training.steps_planned > training.steps else images - held_out  # a second training sees the same views

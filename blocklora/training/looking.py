@@ -85,8 +85,7 @@ def look(
     if choice is not None:
         cache.rotated = choice.rotated
     else:
-        n_classes = len(data.dataset.class_names)
-        cache.rotated = yield from rotations_serve(training, backbone, compute, cache, features, held_out, held, n_classes)
+        cache.rotated = yield from rotations_serve(training, backbone, compute, cache, features, held_out, held)
     views = views_of(split, cache, backbone, compute, training, folder, len(data.train) + len(data.held_out))
     viewer = None
     few = len(data.train) + len(data.held_out) <= FEW_ENOUGH  # counted over all, so that a second training starts in the same way

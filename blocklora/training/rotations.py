@@ -64,6 +64,11 @@ def evidence(images: Features, turned: torch.Tensor, n_classes: int, scale: floa
     return Evidence(upright, losses[1].mean().item(), more.std().item() / len(y) ** 0.5, right)
 
 
+def enough(images: int, n_classes: int) -> bool:
+    """Whether so many images can tell."""
+    return images >= max(FEWEST, FEWEST_A_CLASS * n_classes)
+
+
 def mean_of_turns(backbone: Backbone, inputs: torch.Tensor, upright: torch.Tensor, compute: Compute) -> torch.Tensor:
     """Normalised mean (N, D) of the embeddings of all four quarter turns of model inputs (N, 3, S, S), whose own are `upright` (N, D)."""
     with torch.inference_mode(), compute.autocast():
@@ -78,15 +83,14 @@ def rotations_serve(
     train: Features,
     held_out: EvalSet,
     held: Features,
-    n_classes: int,
 ) -> Generator[Event, None, bool]:
     """Whether the steps are to learn from quarter turns too: as the recipe says, or as evenly chosen ones of all images say."""
     if training.rotations != "auto":
         return training.rotations == "yes"
     step = -(-(len(train.labels) + len(held.labels)) // ROTATED_AT_MOST)
     upright = Features(torch.cat([train.values[::step], held.values[::step]]), torch.cat([train.labels[::step], held.labels[::step]]))
-    count = len(upright.labels)
-    if count < max(FEWEST, FEWEST_A_CLASS * n_classes):
+    count, n_classes = len(upright.labels), int(train.labels.max()) + 1
+    if not enough(count, n_classes):
         return False
     turned: list[torch.Tensor] = []
     waiting: list[torch.Tensor] = []

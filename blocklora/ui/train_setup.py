@@ -42,7 +42,10 @@ LABELS = {
     "device": "Device",
     "precision": "Precision",
 }
+AUTOMATIC = "automatic"
 CHOICE_WORDS = {
+    "no": "no",
+    "yes": "yes",
     "sqrt": "alpha / √rank",
     "linear": "alpha / rank",
     "text": "class names",
@@ -212,15 +215,12 @@ def _select(name: str, value: str, offer: Offer) -> str:
         options = [("", f"the preset: {CHOICE_WORDS.get(own, best)}")]
         options += [(choice, CHOICE_WORDS.get(choice, best)) for choice in limits(name)["choices"]]
     elif name in ("retrain", "rotations"):
-        options = [("", f"the preset: {_plain(getattr(offer.own, name))}"), *((own, _plain(own)) for own in limits(name)["choices"])]
+        options = [("", f"the preset: {CHOICE_WORDS.get(getattr(offer.own, name), AUTOMATIC)}")]
+        options += [(choice, CHOICE_WORDS.get(choice, AUTOMATIC)) for choice in limits(name)["choices"]]
     else:
-        options = [(choice, CHOICE_WORDS.get(choice, "automatic")) for choice in limits(name)["choices"]]
+        options = [(choice, CHOICE_WORDS.get(choice, AUTOMATIC)) for choice in limits(name)["choices"]]
     rows = "".join(f'<option value="{key}"{html.attrs(selected=key == value)}>{html.escape(words)}</option>' for key, words in options)
     return f'<select name="{name}">{rows}</select>'
-
-
-def _plain(choice: str) -> str:
-    return "automatic" if choice == "auto" else choice
 
 
 def _set(name: str, value: str) -> str:

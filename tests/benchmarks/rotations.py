@@ -26,7 +26,7 @@ from blocklora.projects.home import default_home
 from blocklora.training.class_weights import Features, discriminant_weights, judged_by_others
 from blocklora.training.device import choose
 from blocklora.training.image_cache import ImageCache
-from blocklora.training.rotations import FEWEST, FEWEST_A_CLASS, evidence, mean_of_turns
+from blocklora.training.rotations import enough, evidence, mean_of_turns
 from blocklora.training.viewed import Viewer
 
 SHARE = 100.0
@@ -41,7 +41,7 @@ def with_views(bed: Bed, features: Features, cache: ImageCache, seed: int, count
 
 def figures(bed: Bed, shots: int, seed: int, views: int, test: bool) -> dict[str, Any]:
     """What the pictures of one draw say."""
-    drawn = Drawn(bed, seed, max(shots, 1)).shots(shots)
+    drawn = Drawn(bed, seed, shots).shots(shots)
     features, cache = drawn.frozen, drawn.cache
     classes = int(features.labels.max()) + 1
     inputs = torch.cat(list(cache.inputs(bed.backbone.preprocess)))
@@ -56,7 +56,7 @@ def figures(bed: Bed, shots: int, seed: int, views: int, test: bool) -> dict[str
         "rise": (found.turned - found.upright) / found.upright,
         "error": found.error / found.upright,
         "right": found.right,
-        "rotated": found.no_top and n >= max(FEWEST, FEWEST_A_CLASS * classes),
+        "rotated": enough(n, classes) and found.no_top,
     }
     for name, rotated in (("upright", False), ("turned", True)) if views else ():
         seen = with_views(bed, features, cache, seed, views, rotated)
