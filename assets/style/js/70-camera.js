@@ -12,17 +12,20 @@
       const words = { NotAllowedError: "The browser may not use the camera. Allow it for this page and try again.", NotFoundError: "No camera was found." };
       return studio.toast(words[error.name] || "The camera cannot be used right now.", "warn");
     }
-    const blobs = [];
-    const kept = await dialog.open(`Pictures for ${element.dataset.name}`, (body, close) => fill(body, close, stream, blobs), "camera");
+    const shots = []; // a promise of each picture: the last of a burst may still be compressed when "Add" is pressed
+    const kept = await dialog.open(`Pictures for ${element.dataset.name}`, (body, close) => fill(body, close, stream, shots), "camera");
     stream.getTracks().forEach((track) => track.stop());
-    if (!kept || !blobs.length) return;
+    if (!kept) return;
+    const blobs = (await Promise.all(shots)).filter(Boolean);
+    if (blobs.length < shots.length) studio.toast("Not every picture could be kept.", "warn");
+    if (!blobs.length) return;
     const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
     const files = blobs.map((blob, number) => new File([blob], `camera-${stamp}-${String(number + 1).padStart(3, "0")}.jpg`, { type: "image/jpeg" }));
     const paths = await studio.upload(files);
     if (paths.length) studio.send("images", "add-files", { files: paths, id: element.dataset.id });
   };
 
-  function fill(body, close, stream, blobs) {
+  function fill(body, close, stream, shots) {
     const { make } = dialog;
     const video = make("video", { autoplay: true, muted: true, playsInline: true, srcObject: stream });
     const strip = make("div", { class: "taken" });
@@ -32,22 +35,20 @@
     const canvas = make("canvas");
 
     const shoot = () => {
-      if (!video.videoWidth || blobs.length >= MOST) return;
+      if (!video.videoWidth || shots.length >= MOST) return;
       canvas.width = video.videoWidth;
       canvas.height = video.videoHeight;
       canvas.getContext("2d").drawImage(video, 0, 0);
-      canvas.toBlob(
-        (blob) => {
-          blobs.push(blob);
-          const small = make("img", { src: URL.createObjectURL(blob), alt: "" });
-          small.onload = () => URL.revokeObjectURL(small.src);
-          strip.prepend(small);
-          count.textContent = blobs.length === 1 ? "1 picture" : `${blobs.length} pictures`;
-          done.disabled = false;
-        },
-        "image/jpeg",
-        0.92,
-      );
+      const shot = new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
+      shots.push(shot);
+      count.textContent = shots.length === 1 ? "1 picture" : `${shots.length} pictures`;
+      done.disabled = false;
+      shot.then((blob) => {
+        if (!blob) return;
+        const small = make("img", { src: URL.createObjectURL(blob), alt: "" });
+        small.onload = () => URL.revokeObjectURL(small.src);
+        strip.prepend(small);
+      });
     };
     let burst = null;
     const start = () => (stop(), shoot(), (burst = setInterval(shoot, EVERY)));
