@@ -106,7 +106,7 @@ class TrainingConfig:
     crop_scale: float = setting(0.08, "Smallest share of a picture's area that a random crop keeps.", 0.05, 1.0)
     rotations: str = setting(
         "auto",
-        "Whether quarter turns of pictures are learned from too; automatic: where which side is up tells nothing.",
+        "Whether quarter turns of pictures are learned from, and all four looked at; automatic: where which side is up tells nothing.",
         choices=ROTATIONS,
     )
     label_smoothing: float = setting(0.0, "Share of the target spread over all classes.", 0.0, 0.5)

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass, replace
 
 from blocklora.config import DISCRIMINANT, AdapterConfig, TrainingConfig
+from blocklora.preprocess import TURNS
 from blocklora.presets import BUILTIN
 from blocklora.speeds import FEW_ENOUGH, ROTATED_AT_MOST, Depth, Speed
 
@@ -59,8 +60,10 @@ def seconds(speed: Speed, depth: Depth | None, training: TrainingConfig, adapter
     views = views_wanted(training, images - held_out) if share < 1 else training.views
     if training.class_weights in DISCRIMINANT and images <= FEW_ENOUGH:
         looks += images * views * share  # what lies below is counted with the kept views
-    if training.rotations == "auto":
-        looks += 3 * min(images, ROTATED_AT_MOST)
+    if training.rotations == "yes":
+        looks += TURNS * images + (TURNS - 1) * held_out * (training.checks + 1) * share
+    elif training.rotations == "auto":  # that they serve is not foretold: most pictures have a top
+        looks += TURNS * min(images, ROTATED_AT_MOST)
     a_step = step_seconds(speed, depth, training, adapter, classes)
     total = speed.fixed + images * speed.look + looks * speed.look + training.steps_planned * a_step + speed.export
     if share < 1:

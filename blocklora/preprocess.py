@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 INTERPOLATIONS = ("bicubic", "bilinear")
 RESIZE_MODES = ("shortest", "squash")
+TURNS = 4  # looks at a picture that has no top: one for each side that may be up
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Preprocess:
     """How a picture becomes a model's input.
 
     `resize_mode` "shortest" keeps proportions and takes the central square (CLIP); "squash" takes the whole picture
-    and changes its proportions (SigLIP). `mean` and `std` are per RGB channel on the 0..1 scale.
+    and changes its proportions (SigLIP). `mean` and `std` are per RGB channel on the 0..1 scale. `turns` says how many quarter turns of
+    a picture are looked at: 1, or all `TURNS` (`blocklora.clip.turns`), which is for a run to say and never for a backbone.
     """
 
     size: int
@@ -34,6 +36,7 @@ class Preprocess:
     std: tuple[float, float, float]
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"
+    turns: int = 1
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS or self.resize_mode not in RESIZE_MODES:
@@ -41,9 +44,15 @@ class Preprocess:
                 f"preprocessing {self.interpolation!r} / {self.resize_mode!r} is not known; "
                 f"known: {', '.join(INTERPOLATIONS)} / {', '.join(RESIZE_MODES)}."
             )
+        if self.turns not in (1, TURNS):
+            raise AdapterError(f"looking at {self.turns} turns of a picture is not known; known: 1 and {TURNS}.")
 
     def to_dict(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """The record as JSON values; without `turns` where a picture is looked at as it is, as files from before have it."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if self.turns == 1:
+            del values["turns"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocess:
@@ -53,6 +62,7 @@ class Preprocess:
             std=tuple(map(float, values["std"])),  # type: ignore[arg-type]
             interpolation=str(values["interpolation"]),
             resize_mode=str(values["resize_mode"]),
+            turns=int(values.get("turns", 1)),
         )
 
 

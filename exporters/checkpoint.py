@@ -16,8 +16,9 @@ from blocklora.clip.download import TOKENIZER_FILES
 from blocklora.errors import ExportError
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.jobs.spec import RunSpec
+from blocklora.preprocess import Preprocess
 from exporters import class_weights_file
-from exporters.class_weights_file import ANSWERING, READING, class_weights_bytes
+from exporters.class_weights_file import ANSWERING, READING, class_weights_bytes, features_lines
 from exporters.loading import Adapted, load_adapted
 from exporters.readme import about, licence_of
 from exporters.workplace import sweep
@@ -78,6 +79,7 @@ def _own_tower(backbone: Backbone) -> str:
 
 def _readme(loaded: Adapted, spec: RunSpec) -> str:
     own = _own_tower(loaded.backbone)
+    features = features_lines("model.encode_image({})", Preprocess.from_dict(loaded.meta.preprocess).turns)
     needed = register = ""
     if own:
         register = "import blocklora.clip.towers  # makes the name of this image tower known\n"
@@ -107,8 +109,9 @@ model, preprocess = open_clip.create_model_from_pretrained("local-dir:.")
 model.eval()
 {READING}
 
+pixels = preprocess(ImageOps.exif_transpose(Image.open("photo.jpg")))[None]
 with torch.no_grad():
-    features = model.encode_image(preprocess(ImageOps.exif_transpose(Image.open("photo.jpg")))[None])
+{features}
 {ANSWERING}
 ```
 

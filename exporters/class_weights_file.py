@@ -19,11 +19,22 @@ labels = json.loads(words["labels"])
 scale = float(words["logit_scale"]) / float(words["temperature"])"""
 """Lines that read the file, for a README; they need `json` and safetensors' `safe_open`."""
 
+
 ANSWERING = """\
 features = features / features.norm(dim=-1, keepdim=True)
 probabilities = (scale * features @ class_weights.T).softmax(dim=-1)  # (pictures, classes)
 print(labels[int(probabilities[0].argmax())], float(probabilities[0].max()))"""
 """Lines that go from image features (pictures, dimensions) to an answer."""
+
+
+def features_lines(encoding: str, turns: int) -> str:
+    """Lines of a block that make `features` of `pixels`, for a README; `encoding` is the expression, with {} where the pictures go."""
+    if turns == 1:
+        return f"    features = {encoding.format('pixels')}"
+    turned = encoding.format("pixels.rot90(quarters, (2, 3))")
+    return f"""\
+    looks = [{turned} for quarters in range({turns})]
+    features = sum(look / look.norm(dim=-1, keepdim=True) for look in looks)  # this model looks at a picture in all four quarter turns"""
 
 
 def class_weights_bytes(class_weights: torch.Tensor, meta: AdapterMeta) -> bytes:

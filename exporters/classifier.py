@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from blocklora.clip.pixels import to_model_input
+from blocklora.clip.turns import all_turns, mean_of_turns, places_of_turns
 from blocklora.errors import ExportError
 from blocklora.preprocess import Preprocess
 from exporters.known_graph import Knowing
@@ -22,14 +23,18 @@ class Head(nn.Module):
         class_weights: (C, D).
         logit_scale: factor of embedding @ class_weights^T; 100 in CLIP.
         temperature: the calibration that `logit_scale` is divided by.
+        side: S of pictures of which all quarter turns are looked at, whose mean then is their embedding; None: upright alone.
 
     Raises:
         ExportError: class weights that are not (C, D) with C >= 2, are not finite, or a scale that is not positive.
     """
 
     weights_t: torch.Tensor
+    turns: torch.Tensor | None
 
-    def __init__(self, tower: nn.Module, class_weights: torch.Tensor, logit_scale: float, temperature: float) -> None:
+    def __init__(
+        self, tower: nn.Module, class_weights: torch.Tensor, logit_scale: float, temperature: float, side: int | None = None
+    ) -> None:
         super().__init__()
         if class_weights.ndim != 2 or class_weights.shape[0] < 2:
             found = tuple(class_weights.shape)
@@ -41,14 +46,17 @@ class Head(nn.Module):
         if not (logit_scale > 0 and temperature > 0):
             raise ExportError(f"logit scale {logit_scale} and temperature {temperature} must both be above zero.", "Train this run again.")
         self.tower = tower
+        self.register_buffer("turns", None if side is None else places_of_turns(side))
         scaled = class_weights.detach().float() * (logit_scale / temperature)
         self.register_buffer("weights_t", scaled.t().contiguous())  # (D, C), scale and temperature folded in
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        features = self.tower(pixels)
+        features = self.tower(pixels if self.turns is None else all_turns(pixels, self.turns))
         if isinstance(features, tuple):
             features = features[0]
         embedding = F.normalize(features, dim=-1)  # (N, D)
+        if self.turns is not None:
+            embedding = mean_of_turns(embedding)
         return torch.softmax(embedding @ self.weights_t, dim=-1), embedding  # (N, C), (N, D)
 
 
@@ -97,4 +105,5 @@ def build_classifier(
     knowing: Knowing | None = None,
 ) -> Classifier:
     """A classifier in evaluation mode around `tower` (kept, not copied); see `Head` for shapes and Raises."""
-    return Classifier(Head(tower, class_weights, logit_scale, temperature), preprocess, knowing).eval()
+    side = None if preprocess.turns == 1 else preprocess.size
+    return Classifier(Head(tower, class_weights, logit_scale, temperature, side), preprocess, knowing).eval()

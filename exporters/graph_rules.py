@@ -5,9 +5,10 @@ stranger could do with them is not for us to guess. What our exports use is know
 backbone family in every precision (tests/exporters/test_export_families.py).
 
 A size that depends on what is in a picture could be harmless whenever it is tried and take all memory one day later. So shapes may
-come only from constants and from the sizes of other tensors, carried without arithmetic, and the preprocessing (which does reckon with
-sizes) must be the one that `exporters.pixel_graph` writes. After it everything is of one size whatever the picture was: a number of
-pictures that was answered once (`exporters.first_run`) takes the same memory ever after.
+come only from constants and from the sizes of other tensors, carried without arithmetic (but for the fourfold batch of files that look at
+all turns of a picture), and the preprocessing (which does reckon with sizes) must be the one that `exporters.pixel_graph` writes. After it
+everything is of one size whatever the picture was: a number of pictures that was answered once (`exporters.first_run`) takes the same
+memory ever after.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import onnx
 
 from blocklora.errors import ModelFileError
-from blocklora.preprocess import Preprocess
+from blocklora.preprocess import TURNS, Preprocess
 from blocklora.projects.names import plain
 from exporters import known_graph
 from exporters.metadata import FOREIGN
@@ -88,7 +89,7 @@ ALSO = frozenset(
 )
 IN_FRONT = frozenset(["Resize"])  # allowed in the preprocessing alone
 AT_THE_END = frozenset(["And", "GreaterOrEqual"])  # allowed in the rule for pictures of none of the classes alone
-CARRY = frozenset(["Cast", "Concat", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze"])  # hand sizes on as they are
+CARRY = frozenset(["Cast", "Concat", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"])  # hand sizes on as they are
 # Inputs that say how large something will be, by position.
 SIZES: dict[str, tuple[int, ...]] = {
     "Expand": (1,),
@@ -180,6 +181,10 @@ def _bytes(parts: Iterable[onnx.NodeProto | onnx.TensorProto]) -> list[bytes]:
     return [part.SerializeToString(deterministic=True) for part in parts]
 
 
+def _is_one_number(tensor: onnx.TensorProto) -> bool:
+    return tensor.data_type == onnx.TensorProto.INT64 and not tensor.dims
+
+
 def check_flow(name: str, graph: onnx.GraphProto) -> None:
     """Everything is made once and before it is used, and no size follows from what is in a picture.
 
@@ -188,6 +193,8 @@ def check_flow(name: str, graph: onnx.GraphProto) -> None:
     """
     known = [INPUT, *(tensor.name for tensor in graph.initializer)]
     made, sizes = set(known), set(known[1:])  # what there is so far; what may say how large something will be
+    fourfold: set[str] = set()  # sizes that have been multiplied already
+    four = {tensor.name for tensor in graph.initializer if _is_one_number(tensor) and onnx.numpy_helper.to_array(tensor) == TURNS}
     if len(made) != len(known) or "" in made:
         raise ModelFileError(f"{name} has two weights of one name.", FOREIGN)
     for node in graph.node:
@@ -197,8 +204,11 @@ def check_flow(name: str, graph: onnx.GraphProto) -> None:
             what = plain(unknown[0] if unknown else ", ".join(outputs), 80)
             raise ModelFileError(f"{name} is not in order: {what} is used before it is made, or made twice.", FOREIGN)
         made.update(outputs)
-        if node.op_type == "Shape" or (node.op_type in CARRY and all(entry in sizes for entry in node.input if entry)):
+        again = not fourfold.isdisjoint(node.input)
+        multiplies = node.op_type == "Mul" and not four.isdisjoint(node.input) and not again
+        if node.op_type == "Shape" or ((multiplies or node.op_type in CARRY) and all(entry in sizes for entry in node.input if entry)):
             sizes.update(outputs)
+            fourfold.update(outputs if multiplies or (again and node.op_type != "Shape") else ())
         if node.name.startswith(PREFIX):  # `check_front` has looked at it
             continue
         given = [node.input[place] for place in SIZES.get(node.op_type, ()) if place < len(node.input)]

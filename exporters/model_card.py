@@ -242,6 +242,8 @@ def _making(facts: Facts) -> str:
             f"- Block-LoRA (arXiv 2501.16720): rank {adapter.get('rank')}, {adapter.get('blocks')} blocks, merged into the weights; "
             f"{facts.result.get('steps_done', '?')} steps, preset {facts.result.get('preset', '?')}."
         )
+    if facts.result.get("rotations_note"):
+        lines.append("- It looks at all four quarter turns of a picture and answers from their mean: the same whichever side is up.")
     if checked:
         lines.append(
             f"- `model.onnx` was held against the trained model on {checked.get('images')} pictures, in batches of 1, 2 and 5: largest "

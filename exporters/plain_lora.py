@@ -25,7 +25,7 @@ from blocklora.jobs.spec import RunSpec
 from blocklora.lora.adapter_file import CLASS_WEIGHTS, AdapterMeta, PlainLoRA, as_plain_lora, check_base
 from blocklora.preprocess import Preprocess
 from exporters import class_weights_file
-from exporters.class_weights_file import ANSWERING, READING, class_weights_bytes
+from exporters.class_weights_file import ANSWERING, READING, class_weights_bytes, features_lines
 from exporters.loading import read_adapter
 from exporters.readme import about, base_name, licence_of, plain
 from exporters.workplace import sweep
@@ -172,6 +172,8 @@ def _json(value: dict[str, Any]) -> str:
 
 def _readme(meta: AdapterMeta, licence: str, twin: str) -> str:
     base = twin or "path/to/the/base"
+    encoding = "model.visual_projection(model.vision_model(pixel_values={}).pooler_output)"
+    features = features_lines(encoding, Preprocess.from_dict(meta.preprocess).turns)
     where = f"The base is `{twin}` on the Hugging Face hub: the weights that the run was trained on."
     if not twin:
         where = (
@@ -206,7 +208,7 @@ processor = CLIPImageProcessor.from_pretrained(".")
 
 pixels = processor(ImageOps.exif_transpose(Image.open("photo.jpg")), return_tensors="pt")["pixel_values"]
 with torch.no_grad():
-    features = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
+{features}
 {ANSWERING}
 ```
 

@@ -58,8 +58,10 @@ def test_what_was_not_timed_by_itself_is_learned_when_it_is(tmp_path: Path) -> N
 def test_looking_at_quarter_turns_is_foretold_where_the_recipe_looks() -> None:
     recipe, adapter = preset_config("quick", "ViT-B-32", 13), AdapterConfig()
     for images in (160, 3 * ROTATED_AT_MOST):
-        looked, not_looked = (seconds(COSTLY, DEPTH, replace(recipe, rotations=wish), adapter, images, 10) for wish in ("auto", "yes"))
-        assert looked - not_looked == pytest.approx(3 * min(images, ROTATED_AT_MOST) * COSTLY.look)
+        no, auto, yes = (seconds(COSTLY, DEPTH, replace(recipe, rotations=wish), adapter, images, 10) for wish in ("no", "auto", "yes"))
+        assert auto - no == pytest.approx(4 * min(images, ROTATED_AT_MOST) * COSTLY.look)
+        held_out = round(images * recipe.held_out)
+        assert yes - no == pytest.approx((4 * images + 3 * held_out * (recipe.checks + 1)) * COSTLY.look)
 
 
 def test_a_handful_of_images_has_the_budget_of_a_few(monkeypatch: pytest.MonkeyPatch) -> None:

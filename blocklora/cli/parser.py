@@ -51,7 +51,9 @@ def _train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, help="number format of the forward pass (default: auto)")
     parser.add_argument("--held-out", type=float, metavar="SHARE", help="share of the images kept to measure with (default 0.2)")
     parser.add_argument("--retrain", choices=RETRAIN, help="whether the file is trained anew on all images at the end (default: by preset)")
-    rotations = "whether quarter turns of pictures are learned from too (default: by preset; auto: where they have no top)"
+    rotations = (
+        "whether quarter turns of pictures are learned from, and all four looked at (default: by preset; auto: where they have no top)"
+    )
     parser.add_argument("--rotations", choices=ROTATIONS, help=rotations)
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--device", choices=DEVICES, default="auto")

@@ -42,7 +42,7 @@ class Features:
 class Choice:
     """What the images said before training. `text_share` is the share of the text in the class weights, 0..1; `discriminant` is 0, or the
     factor of discriminant weights (`discriminant_weights`) with which they are as sure as they are right; `rotated` says that quarter
-    turns are learned from too (`training.rotations`).
+    turns are learned from, and all four of a picture looked at (`training.rotations`).
 
     `zero_shot` and `before_tuning` are top-1 shares on all images looked at (each image left out of its own class mean).
     """

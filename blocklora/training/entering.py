@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from blocklora.clip.backbones import Backbone
 from blocklora.clip.prompts import image_features
 from blocklora.clip.split import Split
+from blocklora.clip.turns import mean_of_turns, turned
 from blocklora.errors import TrainingError
 from blocklora.training.device import Compute
 from blocklora.training.pictures import CHUNK, EvalSet
@@ -27,13 +28,14 @@ class Entering:
 
     Args:
         split: the image tower in two; None where it cannot be parted or all of it is trained, then nothing is kept.
+        turns: quarter turns of a picture that are looked at: 1, or all 4, whose mean then is its embedding.
         limit: bytes that are kept at most.
     """
 
-    def __init__(self, split: Split | None, backbone: Backbone, compute: Compute, limit: int = KEEP_BYTES) -> None:
-        self.split = split
+    def __init__(self, split: Split | None, backbone: Backbone, compute: Compute, turns: int = 1, limit: int = KEEP_BYTES) -> None:
+        self.split, self.turns = split, turns
         self._backbone, self._compute, self._limit = backbone, compute, limit
-        self._kept: dict[Path, torch.Tensor] = {}  # (L, width), float32 on the CPU
+        self._kept: dict[Path, torch.Tensor] = {}  # (turns, L, width), float32 on the CPU
         self.n_bytes = 0
 
     def __len__(self) -> int:
@@ -42,12 +44,13 @@ class Entering:
     def embed(self, paths: Sequence[Path], inputs: torch.Tensor) -> torch.Tensor:
         """Normalised embeddings (N, D) on the CPU in fp32 of model inputs (N, 3, S, S), which are those of the pictures `paths`."""
         if self.split is None:
-            return embed(self._backbone, inputs, self._compute)
+            return self._whole(inputs)
         try:
-            hidden = self.split.lower(inputs.to(self._compute.device)).float()
+            on_device = inputs.to(self._compute.device)
+            hidden = torch.stack([self.split.lower(look).float() for look in self._looks(on_device)], dim=1)  # (N, turns, L, width)
         except torch.OutOfMemoryError:
             self._compute.free()
-            return embed(self._backbone, inputs, self._compute)
+            return self._whole(inputs)
         for path, row in zip(paths, hidden.cpu(), strict=True):
             if path not in self._kept and self.n_bytes + row.nbytes <= self._limit:
                 self._kept[path] = row.clone()
@@ -72,9 +75,22 @@ class Entering:
                 done += len(inputs)
         return found
 
+    def _looks(self, inputs: torch.Tensor) -> list[torch.Tensor]:
+        return [turned(inputs, quarters) for quarters in range(self.turns)]
+
+    def _whole(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Through all layers, with nothing kept."""
+        return _one([embed(self._backbone, look, self._compute) for look in self._looks(inputs)])
+
     def _upper(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Hidden states (N, turns, L, width) -> normalised embeddings (N, D)."""
         assert self.split is not None  # nothing is kept without it
-        return F.normalize(self.split.upper(hidden).float(), dim=-1).cpu()
+        return _one([F.normalize(self.split.upper(look).float(), dim=-1).cpu() for look in hidden.unbind(dim=1)])
+
+
+def _one(looks: list[torch.Tensor]) -> torch.Tensor:
+    """The embedding of pictures from those of their turns, each (N, D)."""
+    return looks[0] if len(looks) == 1 else mean_of_turns(torch.cat(looks))
 
 
 def _chunks(places: list[int]) -> list[list[int]]:

@@ -20,6 +20,7 @@ from blocklora.errors import TrainingError
 from blocklora.jobs.events import Caching, Downloading, Event
 from blocklora.jobs.spec import RunSpec
 from blocklora.lora.layout import find_layers
+from blocklora.preprocess import TURNS
 from blocklora.speeds import FEW_ENOUGH
 from blocklora.training.class_weights import Choice, Features
 from blocklora.training.control import Control
@@ -28,7 +29,7 @@ from blocklora.training.device import Compute
 from blocklora.training.entering import Entering
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.pictures import CHUNK, EvalSet, decoded
-from blocklora.training.rotations import rotations_serve
+from blocklora.training.rotations import turned_embeddings
 from blocklora.training.viewed import Viewer
 from blocklora.training.views import Views, views_of
 
@@ -82,10 +83,14 @@ def look(
         if images is not None:
             yield from _fill(images)
     held = Features(entering.features(held_out), held_out.labels)
-    if choice is not None:
-        cache.rotated = choice.rotated
-    else:
-        cache.rotated = yield from rotations_serve(training, backbone, compute, cache, features, held_out, held)
+    wish = training.rotations if choice is None else "yes" if choice.rotated else "no"
+    turning, everything = Entering(split, backbone, compute, TURNS), data.eval_set((*data.train, *data.held_out), backbone.preprocess)
+    upright = torch.cat([features.values, held.values])
+    turned = yield from turned_embeddings(wish, turning, everything, upright, backbone.logit_scale)
+    if turned is not None:
+        entering, cache.rotated = turning, True
+        seen, of_held = turned.split([len(features.values), len(held.values)])
+        features, held = Features(seen, features.labels), Features(of_held, held.labels)
     views = views_of(split, cache, backbone, compute, training, folder, len(data.train) + len(data.held_out))
     viewer = None
     few = len(data.train) + len(data.held_out) <= FEW_ENOUGH  # counted over all, so that a second training starts in the same way

@@ -27,7 +27,7 @@ def publish_adapter(run: RunFolder, setup: Setup, measured: Measured) -> tuple[i
         class_ids=list(setup.data.dataset.class_ids),
         templates=list(setup.spec.training.templates),
         class_weights_mode=setup.choice.mode,
-        preprocess=setup.backbone.preprocess.to_dict(),
+        preprocess=setup.preprocess.to_dict(),
         logit_scale=setup.backbone.logit_scale,
         temperature=measured.temperature,
         metrics={

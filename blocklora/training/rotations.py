@@ -1,29 +1,26 @@
 """Whether it matters which side of a picture is up.
 
 An aerial photograph, a surface or a slide under a microscope has no top: turned by a quarter it is one more picture of its class, and worth
-learning from. A shoe has one, and learning from turned shoes would cost. The images themselves tell which: a closed-form classifier is made
-of images as they are, and others are judged by the mean of what the model makes of their four quarter turns. Where the top says something,
-that mean is far worse than the upright picture alone; where it does not, it is as good or better (`tests/benchmarks/rotations.py`).
+learning from; and the mean of what a model makes of its four turns is worth more than any one of them. A shoe has a top, and both would
+cost. The images themselves tell which: a closed-form classifier is made of images as they are, and others are judged by the mean of their
+four turns. Where the top says something, that mean is far worse than the upright picture alone; where it does not, it is as good or better
+(`tests/benchmarks/rotations.py`). Where it serves, a picture is seen so from there on: in training, in every measurement, in the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 import torch.nn.functional as F
 
-from blocklora.clip.backbones import Backbone
 from blocklora.config import TrainingConfig
 from blocklora.jobs.events import Caching, Event
 from blocklora.speeds import ROTATED_AT_MOST
 from blocklora.training.class_weights import Features, judged_by_others, suited_temperature
-from blocklora.training.device import Compute
-from blocklora.training.entering import embed
-from blocklora.training.image_cache import ImageCache
-from blocklora.training.pictures import CHUNK, EvalSet
+from blocklora.training.entering import Entering
+from blocklora.training.pictures import EvalSet
 
 WORSE = 0.1
 """The share by which the loss may rise, one standard error counted against it, with the top still taken to mean nothing."""
@@ -69,41 +66,41 @@ def enough(images: int, n_classes: int) -> bool:
     return images >= max(FEWEST, FEWEST_A_CLASS * n_classes)
 
 
-def mean_of_turns(backbone: Backbone, inputs: torch.Tensor, upright: torch.Tensor, compute: Compute) -> torch.Tensor:
-    """Normalised mean (N, D) of the embeddings of all four quarter turns of model inputs (N, 3, S, S), whose own are `upright` (N, D)."""
-    with torch.inference_mode(), compute.autocast():
-        return F.normalize(upright + sum(embed(backbone, torch.rot90(inputs, k, (2, 3)), compute) for k in (1, 2, 3)), dim=1)
+def turned_embeddings(
+    wish: str, entering: Entering, images: EvalSet, upright: torch.Tensor, scale: float
+) -> Generator[Event, None, torch.Tensor | None]:
+    """Embeddings (N, D) of all images, by all turns of each, where quarter turns serve; None where images are to stay as they are.
+
+    Args:
+        wish: "yes", "no", or "auto": whether it serves is found out on the images, evenly chosen ones where there are many.
+        entering: looks at all turns.
+        images: all of a run.
+        upright: (N, D) what they are as they are.
+        scale: factor of the cosines in the backbone's logits.
+    """
+    count, n_classes = len(images), int(images.labels.max()) + 1
+    first = range(0, count, -(-count // ROTATED_AT_MOST))
+    if wish == "no" or (wish == "auto" and not enough(len(first), n_classes)):
+        return None
+    found = torch.zeros_like(upright)
+    if wish == "auto":
+        yield from _look(entering, images, first, found)
+        places = list(first)
+        if not evidence(Features(upright[places], images.labels[places]), found[places], n_classes, scale).no_top:
+            return None
+    yield from _look(entering, images, range(count) if wish == "yes" else [i for i in range(count) if i not in first], found)
+    return found
 
 
-def rotations_serve(
-    training: TrainingConfig,
-    backbone: Backbone,
-    compute: Compute,
-    cache: ImageCache,
-    train: Features,
-    held_out: EvalSet,
-    held: Features,
-) -> Generator[Event, None, bool]:
-    """Whether the steps are to learn from quarter turns too: as the recipe says, or as evenly chosen ones of all images say."""
-    if training.rotations != "auto":
-        return training.rotations == "yes"
-    step = -(-(len(train.labels) + len(held.labels)) // ROTATED_AT_MOST)
-    upright = Features(torch.cat([train.values[::step], held.values[::step]]), torch.cat([train.labels[::step], held.labels[::step]]))
-    count, n_classes = len(upright.labels), int(train.labels.max()) + 1
-    if not enough(count, n_classes):
-        return False
-    turned: list[torch.Tensor] = []
-    waiting: list[torch.Tensor] = []
-    done = 0
-    some = cache.only(range(0, len(cache), step)).inputs(backbone.preprocess)
-    for inputs in chain(some, held_out.only(range(0, len(held_out), step)).chunks()):
-        waiting.append(inputs)
-        ready = sum(len(part) for part in waiting)
-        if ready >= CHUNK or done + ready == count:
-            turned.append(mean_of_turns(backbone, torch.cat(waiting), upright.values[done : done + ready], compute))
-            waiting, done = [], done + ready
-            yield Caching(done, count, views=True)
-    return evidence(upright, torch.cat(turned), n_classes, backbone.logit_scale).no_top
+def _look(entering: Entering, images: EvalSet, places: Sequence[int], found: torch.Tensor) -> Generator[Event, None, None]:
+    """Embeddings of the images at `places`, into `found`."""
+    some, done = images.only(places), 0
+    with torch.inference_mode():
+        for inputs in some.chunks():
+            part = slice(done, done + len(inputs))
+            found[list(places[part])] = entering.embed(some.paths[part], inputs)
+            done += len(inputs)
+            yield Caching(done, len(places), views=True)
 
 
 def rotation_words(rotated: bool, training: TrainingConfig) -> str:
@@ -111,4 +108,4 @@ def rotation_words(rotated: bool, training: TrainingConfig) -> str:
     if not rotated:
         return ""
     why = "as asked" if training.rotations == "yes" else "which side is up tells nothing here"
-    return f"It learns from quarter turns of your images too: {why}."
+    return f"It learns from quarter turns of your images and answers from all four of a picture, which takes four times the work: {why}."

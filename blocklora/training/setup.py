@@ -16,6 +16,7 @@ from blocklora.clip.split import Split, split_text_tower
 from blocklora.jobs.events import Event, Note
 from blocklora.jobs.spec import RunSpec
 from blocklora.lora.attach import Adapters, attach
+from blocklora.preprocess import TURNS, Preprocess
 from blocklora.training.class_weights import Choice, ClassWeights, Features, choose
 from blocklora.training.control import Control
 from blocklora.training.data import Data
@@ -98,6 +99,11 @@ class Setup:
     def held_out_features(self) -> torch.Tensor:
         """Normalised embeddings (N, D) of the held-out images, on the CPU; the frozen part of the tower runs once in a run."""
         return self.embed(self.held_out)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How the model that is trained here sees a picture: as its backbone does, in all its turns where these say the same."""
+        return dataclasses.replace(self.backbone.preprocess, turns=TURNS if self.choice.rotated else 1)
 
     def close(self) -> None:
         """Remove what was kept for the steps."""

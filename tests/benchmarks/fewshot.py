@@ -55,7 +55,7 @@ def last(generator: Any) -> Any:
 
 
 def frozen_heads(setup: Setup) -> dict[str, float]:
-    """Test accuracy of three heads on frozen features of all shots (training and held-out); call before training."""
+    """Test accuracy of three heads on frozen features of all shots (training and held-out), all upright; call before training."""
     indices = tuple(sorted((*setup.data.train, *setup.data.held_out)))
     shots = setup.data.eval_set(indices, setup.backbone.preprocess)
     assert setup.test is not None
@@ -105,7 +105,7 @@ def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, a
 def _probabilities(setup: Setup, found: Measured) -> tuple[np.ndarray, np.ndarray]:
     """What the final model says of the test images, (N, C), and their labels."""
     assert setup.test is not None
-    logits = setup.logits(embed_all(setup.backbone, setup.test, setup.compute), found.class_weights).numpy()
+    logits = setup.logits(setup.embed(setup.test), found.class_weights).numpy()
     return softmax(logits / found.temperature), setup.test.labels.numpy()
 
 

@@ -3,8 +3,9 @@
 
 BENCH_DIR is one of class-folder sets, as for `fewshot.py`. For each set, number of shots and seed the product's own question is put
 (`blocklora.training.rotations`): how much the loss of pictures judged by others rises where the mean of their four quarter turns is judged
-instead of the upright picture. Beside it stands the discriminant with upright and with turned views, judged by cross-validation on the
-training pictures and, for the sets named with `--test`, on the test pictures.
+instead of the upright picture. Beside it stands the discriminant of upright pictures with upright and with turned views, and that of the
+means of all four turns with turned views, judged by cross-validation on the training pictures and, for the sets named with `--test`, on
+the test pictures, which are looked at in the same way.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from blocklora.clip.backbones import load_backbone
 from blocklora.experiments.bed import Bed, Drawn
 from blocklora.experiments.sets import class_folder_set
+from blocklora.preprocess import TURNS
 from blocklora.projects.home import default_home
 from blocklora.training.class_weights import Features, discriminant_weights, judged_by_others
 from blocklora.training.device import choose
+from blocklora.training.entering import Entering
 from blocklora.training.image_cache import ImageCache
-from blocklora.training.rotations import enough, evidence, mean_of_turns
+from blocklora.training.pictures import CHUNK
+from blocklora.training.rotations import enough, evidence
 from blocklora.training.viewed import Viewer
 
 SHARE = 100.0
@@ -45,9 +49,9 @@ def figures(bed: Bed, shots: int, seed: int, views: int, test: bool) -> dict[str
     features, cache = drawn.frozen, drawn.cache
     classes = int(features.labels.max()) + 1
     inputs = torch.cat(list(cache.inputs(bed.backbone.preprocess)))
-    turned = torch.cat(
-        [mean_of_turns(bed.backbone, a, b, bed.compute) for a, b in zip(inputs.split(32), features.values.split(32), strict=True)]
-    )
+    looking = Entering(None, bed.backbone, bed.compute, TURNS)
+    with torch.inference_mode():
+        turned = torch.cat([looking.embed((), some) for some in inputs.split(CHUNK)])
     found = evidence(features, turned, classes, bed.backbone.logit_scale)
     n = len(features.labels)
     row: dict[str, Any] = {
@@ -58,20 +62,25 @@ def figures(bed: Bed, shots: int, seed: int, views: int, test: bool) -> dict[str
         "right": found.right,
         "rotated": enough(n, classes) and found.no_top,
     }
-    for name, rotated in (("upright", False), ("turned", True)) if views else ():
-        seen = with_views(bed, features, cache, seed, views, rotated)
+    means = Features(turned, features.labels)
+    for name, whole, rotated in (("upright", features, False), ("turned", features, True), ("all", means, True)) if views else ():
+        seen = with_views(bed, whole, cache, seed, views, rotated)
         judged = judged_by_others(seen, seen.values[None], classes)[0].argmax(1) == seen.labels
         row[name] = {"folds": SHARE * judged.double().mean().item()}
         if test:
-            row[name]["test"] = bed.accuracy(bed.tested @ discriminant_weights(seen, classes).T)
+            tested = looking.features(bed.test) if whole is means else bed.tested
+            row[name]["test"] = bed.accuracy(tested @ discriminant_weights(seen, classes).T)
     return row
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown, a line each: rise of the loss in percent with its standard error, what was decided, and the discriminants."""
-    lines = ["| set | shots | seed | loss | rise, % | turned | upright views: folds / test | turned views |", "| --- " * 8 + "|"]
+    lines = [
+        "| set | shots | seed | loss | rise, % | turned | upright views: folds / test | turned views | all turns |",
+        "| --- " * 9 + "|",
+    ]
     for row in rows:
-        cells = [" / ".join(f"{value:.1f}" for value in row[kind].values()) if kind in row else "" for kind in ("upright", "turned")]
+        cells = [" / ".join(f"{value:.1f}" for value in row[kind].values()) if kind in row else "" for kind in ("upright", "turned", "all")]
         rise = f"{SHARE * row['rise']:+.0f} ± {SHARE * row['error']:.0f}"
         shown = [row["set"], row["shots"], row["seed"], f"{row['loss']:.3f}", rise, "yes" if row["rotated"] else "no", *cells]
         lines.append("| " + " | ".join(map(str, shown)) + " |")

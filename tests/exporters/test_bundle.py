@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -111,6 +112,10 @@ def test_the_card_says_when_to_doubt(run: RunFolder, tmp_path: Path) -> None:
     card = model_card(facts)
     assert "| **69.0 %** | 4 of 6 | 4 of 4 |" in card and "| 0.0 % | 6 of 6 | 5 of 6 |" in card
     assert "license: mit" in card and "base_model: laion/" in card
+    assert "quarter turns" not in card
+    assert "all four quarter turns" in model_card(
+        replace(facts, result={**facts.result, "rotations_note": "It learns from quarter turns."})
+    )
 
 
 def test_verify_agrees_here_and_notices_another_file(folder: Path, tmp_path: Path) -> None:

@@ -94,7 +94,9 @@ def test_class_weights_lie_beside_it(run: RunFolder, tmp_path: Path) -> None:
     assert json.loads(words["preprocess"])["size"] == 32
 
 
-def test_readme_program_gives_the_classifiers_answer(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("turns", [1, 4])
+def test_readme_program_gives_the_classifiers_answer(turns: int, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run if turns == 1 else write_run(tmp_path / "turned", turns=turns)
     folder = unzipped(run, tmp_path)
     values, pixels = run_readme(folder, 32, monkeypatch)
     expected = load_run(run, RunSpec.from_dict(run.spec())).classifier.ask(pixels).probabilities

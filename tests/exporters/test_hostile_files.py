@@ -146,6 +146,21 @@ def size_by_arithmetic(model: onnx.ModelProto) -> None:
     hang_in(model, nodes, "s")
 
 
+def batch_of_sixteenfold(model: onnx.ModelProto) -> None:
+    """Files that look at all turns of a picture have a fourfold batch; none has four times that, and so on."""
+    four = constant(model, "four", 4)
+    nodes = [
+        helper.make_node("Shape", ["pixel_values"], ["batch"], start=0, end=1),
+        helper.make_node("Mul", ["batch", four], ["fourfold"]),
+        helper.make_node("Squeeze", ["fourfold"], ["handed_on"]),
+        helper.make_node("Mul", ["handed_on", four], ["sixteenfold"]),
+        helper.make_node("Reshape", ["sixteenfold", constant(model, "flat", [-1])], ["counts"]),
+        helper.make_node("Tile", [constant(model, "one", [1.0], np.float32), "counts"], ["many"]),
+        helper.make_node("ReduceMean", ["many"], ["s"], keepdims=0),
+    ]
+    hang_in(model, nodes, "s")
+
+
 def second_resize(model: onnx.ModelProto) -> None:
     size = constant(model, "size", [1, 3, 2**20, 2**20])
     nodes = [
@@ -230,6 +245,7 @@ HOSTILE: list[tuple[Spoil, str]] = [
     (circle, "b is used before it is made"),
     (size_from_the_picture, "Expand whose size is reckoned"),
     (size_by_arithmetic, "Tile whose size is reckoned"),
+    (batch_of_sixteenfold, "Tile whose size is reckoned"),
     (second_resize, "Resize whose size is reckoned"),
     (larger_front, "another way"),
     (more_in_front, "another way"),

@@ -168,7 +168,11 @@ def test_exactly_the_adapted_projections_are_named(run: RunFolder, tmp_path: Pat
     assert carried == set(config["target_modules"])
 
 
-def test_readme_program_gives_the_classifiers_answer(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("turns", [1, 4])
+def test_readme_program_gives_the_classifiers_answer(turns: int, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if turns > 1:
+        run = RunFolder(Path(shutil.copytree(run.path, tmp_path / "turned")))
+        write_adapter(run, RunSpec.from_dict(run.spec()).adapter, turns=turns)
     folder = unzipped(run, tmp_path)
     text = (folder / "README.md").read_text(encoding="utf-8")
     pixels = np.random.default_rng(5).integers(0, 256, (32, 32, 3), dtype=np.uint8)  # of the model's size: nothing is resized

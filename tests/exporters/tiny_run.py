@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,12 @@ def write_pictures(root: Path) -> Path:
 
 
 def write_run(
-    root: Path, config: AdapterConfig | None = None, model_cfg: dict[str, Any] = TINY, backbone_name: str = "tiny", strength: float = 0.3
+    root: Path,
+    config: AdapterConfig | None = None,
+    model_cfg: dict[str, Any] = TINY,
+    backbone_name: str = "tiny",
+    strength: float = 0.3,
+    turns: int = 1,
 ) -> RunFolder:
     """A run in `root`/run with adapters that change the model's answers by far more than the gate allows.
 
@@ -69,14 +75,14 @@ def write_run(
     parts = Split(tuple(i for i in range(len(dataset.items)) if i not in held), held, groups=0, grouped=0, divided=0)
     config = config or AdapterConfig()
     run = make_run(root / "run", home, dataset, parts, RunRequest(backbone_name, TrainingConfig(device="cpu"), config))
-    write_adapter(run, config, strength)
+    write_adapter(run, config, strength, turns)
     held_out = {"n": 6, "correct": 4, "top1": 4 / 6, "interval": [0.3, 0.9], "images": [{"path": "/private/secret.jpg"}]}
     write_json(run.result_path, {"held_out": held_out, "zero_shot": {"n": 6, "correct": 2, "top1": 1 / 3}})
     return run
 
 
-def write_adapter(run: RunFolder, config: AdapterConfig, strength: float = 0.3) -> None:
-    """The run's adapter file, as if trained with `config`."""
+def write_adapter(run: RunFolder, config: AdapterConfig, strength: float = 0.3, turns: int = 1) -> None:
+    """The run's adapter file, as if trained with `config` on pictures of which so many turns are looked at."""
     spec, classes = run.spec(), sorted(CLASSES)
     backbone = load_backbone(spec["backbone"], Path(spec["home"]))
     adapters = attach(backbone.model, config, seed=1)
@@ -91,7 +97,7 @@ def write_adapter(run: RunFolder, config: AdapterConfig, strength: float = 0.3) 
         class_ids=[f"id of {name}" for name in classes],
         templates=["a photo of a {}."],
         class_weights_mode="blend",
-        preprocess=backbone.preprocess.to_dict(),
+        preprocess=replace(backbone.preprocess, turns=turns).to_dict(),
         logit_scale=20.0,
         temperature=1.5,
         versions={"blocklora": "0"},

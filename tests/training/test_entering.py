@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from blocklora.clip.backbones import Backbone, from_config
 from blocklora.clip.split import split_image_tower
+from blocklora.preprocess import TURNS
 from blocklora.training import pictures
 from blocklora.training.device import Compute
-from blocklora.training.entering import Entering, embed_all
+from blocklora.training.entering import Entering, embed, embed_all
 from blocklora.training.pictures import EvalSet
 
 sys.path.append(str(Path(__file__).parents[1] / "clip"))
@@ -68,6 +70,21 @@ def test_what_follows_the_frozen_layers_is_run_each_time(backbone: Backbone, ima
         after = entering.features(images)
         weight.div_(2)
     assert (after - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("parted", [True, False])
+def test_all_turns_of_a_picture_are_one_embedding(parted: bool, backbone: Backbone, images: EvalSet) -> None:
+    split = split_image_tower(backbone.model, 1) if parted else None
+    entering = Entering(split, backbone, CPU, TURNS)
+    with torch.inference_mode():
+        whole = torch.cat(list(images.chunks()))
+        looks = torch.stack([embed(backbone, torch.rot90(whole, quarters, (2, 3)), CPU) for quarters in range(TURNS)])
+        expected = F.normalize(looks.mean(dim=0), dim=1)
+        sideways = entering.embed([path.with_suffix(".turned") for path in images.paths], torch.rot90(whole, 1, (2, 3)))
+    assert (looks[0] - looks[1]).abs().max() > 0.01
+    for found in (sideways, entering.features(images), entering.features(images)):  # the last from what is kept
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    assert len(entering) == (10 if parted else 0)
 
 
 def test_no_more_is_kept_than_the_limit(backbone: Backbone, images: EvalSet) -> None:

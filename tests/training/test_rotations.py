@@ -15,14 +15,16 @@ from prepared import drain, preparing
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.jobs.events import Caching, Note
 from blocklora.jobs.run_folder import RunFolder
+from blocklora.preprocess import TURNS
 from blocklora.presets import preset_config
 from blocklora.projects.folders import read_class_folders
 from blocklora.services.runs import RunRequest, make_run, split_of
 from blocklora.training import rotations
 from blocklora.training.augment import quarter_turns
 from blocklora.training.class_weights import Features
+from blocklora.training.entering import Entering
 from blocklora.training.image_cache import ImageCache
-from blocklora.training.rotations import evidence
+from blocklora.training.rotations import Evidence, evidence
 from blocklora.training.sampling import generator_of
 from blocklora.training.subset import Everything, on_images
 
@@ -118,6 +120,13 @@ def test_pictures_without_a_top_are_learned_from_turned_too(drawn: Callable) -> 
     events, setup = drain(preparing(drawn(grain)))
     assert setup.choice.rotated and setup.cache.rotated
     assert [event.message for event in events if isinstance(event, Note) and "which side is up tells nothing" in event.message]
+    data, backbone = setup.data, setup.backbone
+    entering = Entering(None, backbone, setup.compute, TURNS)
+    for seen, indices in ((setup.frozen.values, data.train), (setup.frozen_held.values, data.held_out)):
+        whole = entering.features(data.eval_set(indices, backbone.preprocess))
+        torch.testing.assert_close(seen, whole, atol=1e-5, rtol=1e-4)  # nothing is trained yet
+    torch.testing.assert_close(setup.held_out_features(), setup.frozen_held.values, atol=1e-5, rtol=1e-4)
+    assert setup.preprocess.turns == TURNS and setup.preprocess.size == backbone.preprocess.size and backbone.preprocess.turns == 1
     everything = Everything.of(setup)
     assert everything.cache.rotated and on_images(setup, everything, everything.indices[:20], (), 2).cache.rotated
 
@@ -141,6 +150,15 @@ def test_very_many_pictures_are_judged_by_some_of_them(drawn: Callable, monkeypa
     monkeypatch.setattr(rotations, "ROTATED_AT_MOST", 39)
     events, _ = drain(preparing(drawn(grain, n=30)))
     assert looked_again(events)[0] == 30  # every second one of sixty
+
+
+def test_those_that_were_not_asked_are_looked_at_turned_too(drawn: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotations, "ROTATED_AT_MOST", 39)
+    monkeypatch.setattr(rotations, "evidence", lambda *_: Evidence(1.0, 1.0, 0.0, 0.5))
+    events, setup = drain(preparing(drawn(grain, n=30)))
+    assert looked_again(events)[:2] == [30, 30] and setup.choice.rotated
+    whole = Entering(None, setup.backbone, setup.compute, TURNS).features(setup.data.eval_set(setup.data.train, setup.backbone.preprocess))
+    torch.testing.assert_close(setup.frozen.values, whole, atol=1e-5, rtol=1e-4)
 
 
 def test_too_few_pictures_are_not_asked(drawn: Callable) -> None:
