@@ -1,9 +1,10 @@
 """How quick and how small each precision of an exported file is: `python tests/benchmarks/precision.py --out figures.json --help`.
 
-For each model its image tower with ten classes is exported in fp32, fp16 and int8 (scales found while running, and beforehand), and asked
-about one picture at a time on the processor. The files take turns of a few pictures, so that a busy machine slows all of them; medians
-of the turns and of each round's ratio to fp32 are written. `builtin` is the backbone in this repository; an open_clip name gets random
-weights, since time does not depend on them. Accuracy is measured where a run is exported (`variants.json`), not here.
+For each model its image tower with ten classes is exported in fp32, fp16, int8 (scales found while running, and beforehand) and as the
+fp32 file that looks at all quarter turns of a picture, and asked about one picture at a time on the processor. The files take turns of a
+few pictures, so that a busy machine slows all of them; medians of the turns and of each round's ratio to fp32 are written. `builtin` is
+the backbone in this repository; an open_clip name gets random weights, since time does not depend on them. Accuracy is measured where a
+run is exported (`variants.json`), not here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +28,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from blocklora.clip.backbones import Backbone, from_config, load_backbone
+from blocklora.preprocess import TURNS
 from blocklora.projects.home import default_home
 from exporters import quantize
 from exporters.classifier import build_classifier
@@ -34,6 +37,7 @@ from exporters.onnx_export import export_onnx
 from exporters.predictor import OnnxClassifier
 
 CLASSES = 10
+TURNED = "fp32, all turns"
 RUNS, UNTIMED = 9, 4  # of a turn
 
 
@@ -46,13 +50,14 @@ def backbone_of(name: str) -> Backbone:
     return from_config(config, name)
 
 
-def export(backbone: Backbone, path: Path) -> None:
-    """The fp32 file of `backbone` with random class weights."""
+def export(backbone: Backbone, path: Path, turns: int = 1) -> None:
+    """The fp32 file of `backbone` with random class weights, which looks at a picture as it is or at all its quarter turns."""
+    preprocess = replace(backbone.preprocess, turns=turns)
     width = backbone.embed_dim
     weights = torch.nn.functional.normalize(torch.randn(CLASSES, width), dim=1)
-    classifier = build_classifier(cast(torch.nn.Module, backbone.model.visual), weights, backbone.preprocess)
+    classifier = build_classifier(cast(torch.nn.Module, backbone.model.visual), weights, preprocess)
     names = tuple(f"class {number}" for number in range(CLASSES))
-    about = ModelMetadata(names, names, ("{}",), backbone.preprocess, 1.0, 100.0, backbone.name, "", "2026-01-01T00:00:00Z")
+    about = ModelMetadata(names, names, ("{}",), preprocess, 1.0, 100.0, backbone.name, "", "2026-01-01T00:00:00Z")
     export_onnx(classifier, about, path)
 
 
@@ -62,8 +67,10 @@ def pictures(count: int) -> Iterator[np.ndarray]:
 
 
 def measure(name: str, folder: Path, rounds: int) -> dict[str, Any]:
-    paths = {way: folder / f"{name.replace('/', '-')}-{way}.onnx" for way in ("fp32", "fp16", "int8 dynamic", "int8 static")}
-    export(backbone_of(name), paths["fp32"])
+    paths = {way: folder / f"{name.replace('/', '-')}-{way}.onnx" for way in ("fp32", "fp16", "int8 dynamic", "int8 static", TURNED)}
+    backbone = backbone_of(name)
+    export(backbone, paths["fp32"])
+    export(backbone, paths[TURNED], TURNS)
     quantize.to_fp16(paths["fp32"], paths["fp16"])
     quantize.to_int8_dynamic(paths["fp32"], paths["int8 dynamic"])
     quantize.to_int8_static(paths["fp32"], paths["int8 static"], pictures(16))

@@ -21,10 +21,9 @@ from blocklora.projects.folders import read_class_folders
 from blocklora.services.runs import RunRequest, make_run, split_of
 from blocklora.training import rotations
 from blocklora.training.augment import quarter_turns
-from blocklora.training.class_weights import Features
 from blocklora.training.entering import Entering
 from blocklora.training.image_cache import ImageCache
-from blocklora.training.rotations import Evidence, evidence
+from blocklora.training.rotations import Evidence, Loss, evidence
 from blocklora.training.sampling import generator_of
 from blocklora.training.subset import Everything, on_images
 
@@ -62,16 +61,24 @@ def test_no_top_is_seen_where_the_mean_of_turns_is_as_good() -> None:
     generator = torch.Generator().manual_seed(4)
     better = F.normalize(directions[labels] + 0.3 * torch.randn(upright.shape, generator=generator), dim=1)
     worse = F.normalize(directions[labels] + 1.5 * torch.randn(upright.shape, generator=generator), dim=1)
-    found, lost = (evidence(Features(upright, labels), turned, 4, 100.0) for turned in (better, worse))
-    assert found.no_top and found.turned < found.upright and 0.25 < found.right < 1
-    assert not lost.no_top and lost.turned > lost.upright == found.upright
-    same = evidence(Features(upright, labels), upright, 4, 100.0)
-    assert same.no_top and same.turned == same.upright and same.error == 0
+    found, lost = (evidence(upright, turned, labels, 4, 100.0) for turned in (better, worse))
+    assert found.no_top and found.all_through.mean < found.upright and 0.25 < found.right < 1
+    assert not lost.no_top and min(lost.looked_at.mean, lost.all_through.mean) > lost.upright == found.upright
+    same = evidence(upright, upright, labels, 4, 100.0)
+    assert same.no_top and same.looked_at == same.all_through and same.looked_at.mean == same.upright and same.looked_at.error == 0
+
+
+def test_turns_that_only_a_classifier_of_turns_can_tell_apart_serve_too() -> None:
+    upright, labels, directions = embeddings(0.6)
+    generator = torch.Generator().manual_seed(4)
+    elsewhere = F.normalize(directions.roll(1, dims=0)[labels] + 0.2 * torch.randn(upright.shape, generator=generator), dim=1)
+    found = evidence(upright, elsewhere, labels, 4, 100.0)
+    assert found.no_top and found.looked_at.mean > found.upright > found.all_through.mean
 
 
 def test_where_all_is_right_already_pictures_stay_as_they_are() -> None:
     upright, labels, _ = embeddings(0.05)
-    found = evidence(Features(upright, labels), upright, 4, 100.0)
+    found = evidence(upright, upright, labels, 4, 100.0)
     assert found.right == 1 and not found.no_top
 
 
@@ -154,7 +161,7 @@ def test_very_many_pictures_are_judged_by_some_of_them(drawn: Callable, monkeypa
 
 def test_those_that_were_not_asked_are_looked_at_turned_too(drawn: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotations, "ROTATED_AT_MOST", 39)
-    monkeypatch.setattr(rotations, "evidence", lambda *_: Evidence(1.0, 1.0, 0.0, 0.5))
+    monkeypatch.setattr(rotations, "evidence", lambda *_: Evidence(1.0, Loss(1.0, 0.0), Loss(1.0, 0.0), 0.5))
     events, setup = drain(preparing(drawn(grain, n=30)))
     assert looked_again(events)[:2] == [30, 30] and setup.choice.rotated
     whole = Entering(None, setup.backbone, setup.compute, TURNS).features(setup.data.eval_set(setup.data.train, setup.backbone.preprocess))
