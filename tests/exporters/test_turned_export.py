@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +24,9 @@ from exporters.loading import load_run
 from exporters.pipeline import gate_pictures, make_export
 from exporters.predictor import OnnxClassifier
 from exporters.variants import make_variants
+
+sys.path.append(str(Path(__file__).parents[1] / "lora"))
+from tiny_towers import FAMILIES
 
 
 def quiet(words: str, share: float) -> None:
@@ -104,3 +110,10 @@ def test_smaller_files_and_heat_maps_follow(run: RunFolder) -> None:
 def test_other_numbers_of_turns_are_refused() -> None:
     with pytest.raises(AdapterError, match="2 turns"):
         Preprocess(8, (0.5,) * 3, (0.5,) * 3, turns=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_can_look_at_all_turns(family: str, tmp_path: Path) -> None:
+    made = write_run(tmp_path, model_cfg=FAMILIES[family], turns=TURNS)
+    assert make_export(made, quiet)["checked"]["images"]  # the gate and the reading of files held it
