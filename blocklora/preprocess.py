@@ -45,7 +45,9 @@ class Preprocess:
                 f"known: {', '.join(INTERPOLATIONS)} / {', '.join(RESIZE_MODES)}."
             )
         if self.turns not in (1, TURNS):
-            raise AdapterError(f"looking at {self.turns} turns of a picture is not known; known: 1 and {TURNS}.")
+            raise AdapterError(
+                f"looking at {self.turns} turns of a picture is not known; known: 1 and {TURNS}.", "Update the program, or train again."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON values; without `turns` where a picture is looked at as it is, as files from before have it."""

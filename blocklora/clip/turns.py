@@ -22,8 +22,8 @@ def places_of_turns(side: int) -> torch.Tensor:
 def all_turns(inputs: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """Model inputs (N, 3, S, S) -> (4 N, 3, S, S): all of them upright, then all turned by one quarter, and so on.
 
-    By `places_of_turns` instead of turning: onnxruntime 1.30 moves the transpose of a turn in front of a Resize with axes, and then
-    cannot load the file.
+    By `places_of_turns` instead of turning: onnxruntime 1.30 refuses an exported file with the transpose of a turn in it, naming the
+    Resize of the preprocessing; the likely reason is that its optimiser moves the one across the other.
     """
     flat = inputs.flatten(2)
     return torch.cat([inputs, *(flat.index_select(2, turn).view_as(inputs) for turn in places.unbind(0))])

@@ -1,4 +1,8 @@
-"""The first look at a run's pictures: each is decoded once, and the frozen model says what it makes of it."""
+"""The first look at a run's pictures: each is decoded, and the frozen model says what it makes of it.
+
+Pictures that are asked whether they have a top are decoded once more for their turns (`rotations`): small copies for crops would be other
+inputs than those that everything is measured with.
+"""
 
 from __future__ import annotations
 
