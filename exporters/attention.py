@@ -1,20 +1,23 @@
-"""Self-attention written out for export: the same numbers as torch's module, in half the operators.
+"""Attention written out for export: the same numbers as the modules give, in fewer operators and fewer passes over memory.
 
 torch's nn.MultiheadAttention turns the batch to the second place and back around every layer, which the exported graph then does too.
-Without that, the built-in backbone's file is about 6 % quicker in onnxruntime, and its half-precision form avoids a pair of operators
-(a transpose of the first two axes, then a matrix product) that onnxruntime 1.32 crashes on.
+Without that, the half-precision form also avoids a pair of operators (a transpose of the first two axes, then a matrix product) that
+onnxruntime 1.32 crashes on. The built-in backbone's two kinds of attention are rearranged so that less is done for each token:
+`tests/benchmarks/precision.py` says what that is worth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from timm.models.cait import ClassAttn
 from torch import nn
 from torch.nn import functional as F
 
+from blocklora.clip.attention import EPSILON, CrossCovariance
 from blocklora.lora.layers import AdaptedAttention
 
 
@@ -45,24 +48,105 @@ class PlainAttention(nn.Module):
         return self.base.out_proj(mixed.transpose(1, 2).reshape(n, length, width)), None
 
 
+class PlainCrossCovariance(nn.Module):
+    """Stands in for a `CrossCovariance` while a model is traced.
+
+    Channels of a head are mixed and then projected, both linear: the small products of both are made first, so that no value is taken
+    apart into heads and put together again, and lengths are divided out of cosines instead of every token.
+    """
+
+    SCALE = 2.0**-4
+    """Factor of queries and keys, which cosines do not see: products of long ones over many tokens stay within half precision."""
+
+    projection: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, base: CrossCovariance) -> None:
+        super().__init__()
+        width, self.heads, self.temperature = base.proj.out_features, base.num_heads, base.temperature
+        self.qk, self.v = _rows(base.qkv, 0, 2 * width, self.SCALE), _rows(base.qkv, 2 * width, 3 * width)
+        self.register_buffer("projection", base.proj.weight.detach().T.reshape(self.heads, -1, width).contiguous())  # (nh, hs, D)
+        self.register_buffer("bias", base.proj.bias.detach())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Tokens (N, L, D) -> (N, L, D)."""
+        n, length, width = x.shape
+        channels = self.qk(x).transpose(1, 2).reshape(n, 2, self.heads, -1, length)  # (N, 2, nh, hs, L)
+        lengths = torch.linalg.vector_norm(channels, dim=-1, keepdim=True).clamp_min(EPSILON)
+        products = channels[:, 0] @ channels[:, 1].transpose(-2, -1)  # (N, nh, hs, hs)
+        cosines = products / (lengths[:, 0] * lengths[:, 1].transpose(-2, -1))
+        attention = (cosines * self.temperature).softmax(dim=-1)
+        mixing = (attention.transpose(-2, -1) @ self.projection).reshape(n, width, width)
+        return self.v(x) @ mixing + self.bias
+
+
+class PlainClassAttention(nn.Module):
+    """Stands in for timm's ClassAttn: no key and no value is made of any token (see `blocklora.clip.attention.attend_for_class`)."""
+
+    of_k: torch.Tensor
+    of_v: torch.Tensor
+
+    def __init__(self, base: ClassAttn) -> None:
+        super().__init__()
+        self.heads, self.scale, self.q, self.proj = base.num_heads, base.scale, base.q, base.proj
+        width = base.k.in_features
+        self.register_buffer("of_k", base.k.weight.detach().reshape(self.heads, -1, width).contiguous())  # (nh, hs, D)
+        self.register_buffer("of_v", base.v.weight.detach().reshape(self.heads, -1, width).transpose(1, 2).contiguous())  # (nh, D, hs)
+        self.bias_v = base.v.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Class token and patches (N, 1 + L, D) -> (N, 1, D)."""
+        n, _, width = x.shape
+        q = (self.q(x[:, 0]) * self.scale).reshape(n, self.heads, 1, -1)
+        scores = (q @ self.of_k).reshape(n, self.heads, width) @ x.transpose(1, 2)  # (N, nh, 1 + L)
+        mixed = scores.softmax(dim=-1) @ x
+        values = (mixed.reshape(n, self.heads, 1, width) @ self.of_v).reshape(n, 1, width)
+        return self.proj(values if self.bias_v is None else values + self.bias_v)
+
+
 @contextmanager
 def plain_attention(model: nn.Module) -> Iterator[None]:
-    """Put `PlainAttention` in the place of every fitting module below `model`; the model is as before afterwards. What stands in for an
+    """Put a stand-in in the place of every fitting module below `model`; the model is as before afterwards. What stands in for an
     attention with adapters is left alone: it is plain already, and reads the weights of the module inside it.
     """
     fitting = [
-        (parent, name, child)
+        (parent, name, child, form)
         for parent in model.modules()
         for name, child in parent.named_children()
-        if isinstance(child, nn.MultiheadAttention) and _fits(child) and not isinstance(parent, AdaptedAttention)
+        if not isinstance(parent, AdaptedAttention) and (form := _form_of(child)) is not None
     ]
-    for parent, name, child in fitting:
-        setattr(parent, name, PlainAttention(child).train(child.training))
+    for parent, name, child, form in fitting:
+        setattr(parent, name, form(child).train(child.training))
     try:
         yield
     finally:
-        for parent, name, child in fitting:
+        for parent, name, child, _ in fitting:
             setattr(parent, name, child)
+
+
+def _form_of(module: nn.Module) -> Callable[[Any], nn.Module] | None:
+    """What stands in for this module, if anything does."""
+    if isinstance(module, nn.MultiheadAttention):
+        return PlainAttention if _fits(module) else None
+    if isinstance(module, CrossCovariance):
+        return PlainCrossCovariance if _linear(module.qkv, module.proj) else None
+    if isinstance(module, ClassAttn):
+        return PlainClassAttention if _linear(module.q, module.k, module.v, module.proj) and not module.training else None
+    return None
+
+
+def _rows(linear: nn.Linear, first: int, last: int, factor: float = 1.0) -> nn.Linear:
+    """Some outputs of a linear layer, as a layer of their own."""
+    part = nn.Linear(linear.in_features, last - first, linear.bias is not None).requires_grad_(False)
+    part.weight = nn.Parameter(linear.weight.detach()[first:last] * factor, requires_grad=False)
+    if linear.bias is not None:
+        part.bias = nn.Parameter(linear.bias.detach()[first:last] * factor, requires_grad=False)
+    return part
+
+
+def _linear(*parts: nn.Module) -> bool:
+    """Nothing but torch's own: no adapters on any of them."""
+    return all(type(part) is nn.Linear for part in parts)
 
 
 def _fits(attention: nn.MultiheadAttention) -> bool:

@@ -163,7 +163,7 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
 def _plain(source: Path, folder: Path) -> tuple[Path, list[str]]:
     """The file without its rule, and the nodes of it that stay whole."""
     model = onnx.load_model(source, load_external_data=False)
-    excluded = _last_product(model)
+    excluded = [*_last_product(model), *_products_by_head(model)]
     if take_off(model) is None:
         return source, excluded
     plain = folder / "plain.onnx"
@@ -176,6 +176,14 @@ def _last_product(model: onnx.ModelProto) -> list[str]:
     makers = {output: node for node in model.graph.node for output in node.output}
     softmax = makers[OUTPUTS[0]]
     return [softmax.name, makers[softmax.input[0]].name]
+
+
+def _products_by_head(model: onnx.ModelProto) -> list[str]:
+    """Names of the products with a stack of small matrices, one for each head of an attention: few weights, and 8 bits with one scale for
+    a column of all heads would lose much of them.
+    """
+    stacks = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) > 2}
+    return [node.name for node in model.graph.node if node.op_type in WEIGHTED and stacks & set(node.input)]
 
 
 def _finish(model: onnx.ModelProto, source: Path, precision: str, target: Path) -> None:

@@ -1,7 +1,8 @@
 """How quick and how small each precision of an exported file is: `python tests/benchmarks/precision.py --out figures.json --help`.
 
-For each model its image tower with ten classes is exported in fp32, fp16, int8 (scales found while running, and beforehand) and as the
-fp32 file that looks at all quarter turns of a picture, and asked about one picture at a time on the processor. The files take turns of a
+For each model its image tower with ten classes is exported in fp32, fp16, int8 (scales found while running, and beforehand), as the fp32
+file that looks at all quarter turns of a picture, and as the fp32 file with attention as the model's modules have it instead of written
+out for export (`exporters.attention`), and asked about one picture at a time on the processor. The files take turns of a
 few pictures, so that a busy machine slows all of them; medians of the turns and of each round's ratio to fp32 are written. `builtin` is
 the backbone in this repository; an open_clip name gets random weights, since time does not depend on them. Accuracy is measured where a
 run is exported (`variants.json`), not here.
@@ -16,9 +17,11 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
+from unittest import mock
 
 import numpy as np
 import onnxruntime as ort
@@ -30,14 +33,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from blocklora.clip.backbones import Backbone, from_config, load_backbone
 from blocklora.preprocess import TURNS
 from blocklora.projects.home import default_home
-from exporters import quantize
+from exporters import onnx_export, quantize
 from exporters.classifier import build_classifier
 from exporters.metadata import ModelMetadata
-from exporters.onnx_export import export_onnx
 from exporters.predictor import OnnxClassifier
 
 CLASSES = 10
-TURNED = "fp32, all turns"
+TURNED, UNCHANGED = "fp32, all turns", "fp32, attention unchanged"
 RUNS, UNTIMED = 9, 4  # of a turn
 
 
@@ -58,7 +60,7 @@ def export(backbone: Backbone, path: Path, turns: int = 1) -> None:
     classifier = build_classifier(cast(torch.nn.Module, backbone.model.visual), weights, preprocess)
     names = tuple(f"class {number}" for number in range(CLASSES))
     about = ModelMetadata(names, names, ("{}",), preprocess, 1.0, 100.0, backbone.name, "", "2026-01-01T00:00:00Z")
-    export_onnx(classifier, about, path)
+    onnx_export.export_onnx(classifier, about, path)
 
 
 def pictures(count: int) -> Iterator[np.ndarray]:
@@ -67,10 +69,14 @@ def pictures(count: int) -> Iterator[np.ndarray]:
 
 
 def measure(name: str, folder: Path, rounds: int) -> dict[str, Any]:
-    paths = {way: folder / f"{name.replace('/', '-')}-{way}.onnx" for way in ("fp32", "fp16", "int8 dynamic", "int8 static", TURNED)}
+    paths = {
+        way: folder / f"{name.replace('/', '-')}-{way}.onnx" for way in ("fp32", "fp16", "int8 dynamic", "int8 static", TURNED, UNCHANGED)
+    }
     backbone = backbone_of(name)
     export(backbone, paths["fp32"])
     export(backbone, paths[TURNED], TURNS)
+    with mock.patch.object(onnx_export, "plain_attention", nullcontext):
+        export(backbone, paths[UNCHANGED])
     quantize.to_fp16(paths["fp32"], paths["fp16"])
     quantize.to_int8_dynamic(paths["fp32"], paths["int8 dynamic"])
     quantize.to_int8_static(paths["fp32"], paths["int8 static"], pictures(16))

@@ -1,13 +1,16 @@
-"""The stand-in for torch's attention gives torch's numbers, and leaves no trace."""
+"""What stands in for an attention gives that attention's numbers, and leaves no trace."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from timm.models.cait import ClassAttn
+from timm.models.xcit import XCA
 from tiny_export import make_classifier
 from torch import nn
 
-from exporters.attention import PlainAttention, plain_attention
+from blocklora.clip.attention import CrossCovariance
+from exporters.attention import PlainAttention, PlainClassAttention, PlainCrossCovariance, plain_attention
 
 
 def attention(**more: object) -> nn.MultiheadAttention:
@@ -48,6 +51,55 @@ def test_model_is_as_before_afterwards_even_after_a_failure() -> None:
         assert any(isinstance(module, PlainAttention) for module in tower.modules())
         raise RuntimeError("oh")
     assert dict(tower.named_modules()) == before
+
+
+def drawn(module: nn.Module) -> nn.Module:
+    """The module with weights that leave no part of it without effect."""
+    generator = torch.Generator().manual_seed(1)
+    for value in module.parameters():
+        value.data = torch.randn(value.shape, generator=generator)
+    return module.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_channels_attend_as_before(bias: bool) -> None:
+    base = drawn(CrossCovariance(XCA(24, num_heads=3, qkv_bias=bias)))
+    assert isinstance(base, CrossCovariance)
+    x = noise(2, 7, 24)
+    torch.testing.assert_close(PlainCrossCovariance(base)(x), base(x), atol=1e-4, rtol=1e-5)
+    silent = torch.zeros(2, 7, 24)  # no channel has a length where there is no bias
+    torch.testing.assert_close(PlainCrossCovariance(base)(silent), base(silent), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_class_token_attends_as_before(bias: bool) -> None:
+    base = drawn(ClassAttn(24, num_heads=3, qkv_bias=bias))
+    assert isinstance(base, ClassAttn)
+    x = noise(2, 7, 24)
+    torch.testing.assert_close(PlainClassAttention(base)(x), base(x), atol=1e-4, rtol=1e-5)
+
+
+def test_products_over_many_tokens_fit_half_precision() -> None:
+    base = drawn(CrossCovariance(XCA(24, num_heads=3, qkv_bias=True)))
+    assert isinstance(base, CrossCovariance)
+    x = 20 * noise(1, 196, 24)
+    q, k, _ = base.qkv(x).split(24, dim=2)
+    most = torch.finfo(torch.float16).max
+    assert (q.transpose(1, 2) @ k).abs().max() > most, "this shows nothing: the products fit anyway"
+    q, k = PlainCrossCovariance(base).qk(x).split(24, dim=2)
+    assert (q.transpose(1, 2) @ k).abs().max() < most / 4
+
+
+def test_attention_with_adapters_on_it_is_left_alone() -> None:
+    class Adapted(nn.Linear):
+        pass
+
+    base = CrossCovariance(XCA(24, num_heads=3))
+    base.proj = Adapted(24, 24)
+    model = nn.ModuleDict({"channels": base, "class": ClassAttn(24, num_heads=3).eval()})
+    with plain_attention(model):
+        assert model["channels"] is base
+        assert isinstance(model["class"], PlainClassAttention)
 
 
 @pytest.mark.parametrize("more", [{"bias": False}, {"add_bias_kv": True}, {"add_zero_attn": True}, {"kdim": 8, "vdim": 8}])
