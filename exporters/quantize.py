@@ -55,10 +55,18 @@ def to_int8_dynamic(source: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, _quiet():
         made = Path(folder) / "q.onnx"
         plain, excluded = _plain(source, Path(folder))
+        whole, stacks = _by_head(onnx.load_model(plain, load_external_data=False))
         quantize_dynamic(
-            plain, made, op_types_to_quantize=WEIGHTED, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=excluded
+            plain,
+            made,
+            op_types_to_quantize=WEIGHTED,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=[*excluded, *whole],
         )
-        _finish(onnx.load_model(made, load_external_data=False), source, "int8", target)
+        model = onnx.load_model(made, load_external_data=False)
+        _keep_in_8_bits(model, stacks)
+        _finish(model, source, "int8", target)
 
 
 def to_int8_static(source: Path, target: Path, pictures: Iterable[np.ndarray]) -> None:
@@ -163,7 +171,7 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
 def _plain(source: Path, folder: Path) -> tuple[Path, list[str]]:
     """The file without its rule, and the nodes of it that stay whole."""
     model = onnx.load_model(source, load_external_data=False)
-    excluded = [*_last_product(model), *_products_by_head(model)]
+    excluded = _last_product(model)
     if take_off(model) is None:
         return source, excluded
     plain = folder / "plain.onnx"
@@ -178,12 +186,35 @@ def _last_product(model: onnx.ModelProto) -> list[str]:
     return [softmax.name, makers[softmax.input[0]].name]
 
 
-def _products_by_head(model: onnx.ModelProto) -> list[str]:
-    """Names of the products with a stack of small matrices, one for each head of an attention: few weights, and 8 bits with one scale for
-    a column of all heads would lose much of them.
+def _by_head(model: onnx.ModelProto) -> tuple[list[str], list[onnx.TensorProto]]:
+    """Products with a stack of small matrices, one for each head of an attention: names of the nodes, and the stacks.
+
+    onnxruntime 1.32 cannot multiply with a stack of 8-bit matrices that have a scale for each column.
     """
-    stacks = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) > 2}
-    return [node.name for node in model.graph.node if node.op_type in WEIGHTED and stacks & set(node.input)]
+    stacks = {tensor.name: tensor for tensor in model.graph.initializer if len(tensor.dims) > 2}
+    nodes = [node for node in model.graph.node if node.op_type in WEIGHTED and stacks.keys() & set(node.input)]
+    return [node.name for node in nodes], [stacks[name] for node in nodes for name in node.input if name in stacks]
+
+
+def _keep_in_8_bits(model: onnx.ModelProto, stacks: list[onnx.TensorProto]) -> None:
+    """Store these constants as 8-bit integers with a scale for each last place, in place; they are multiplied with in full precision."""
+    graph = model.graph
+    names = {tensor.name for tensor in stacks}
+    kept = [tensor for tensor in graph.initializer if tensor.name not in names]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    nodes = []
+    for tensor in stacks:
+        values = onnx.numpy_helper.to_array(tensor)
+        scale = np.abs(values).max(axis=tuple(range(values.ndim - 1))).clip(min=np.finfo(np.float32).tiny) / 127
+        stored, scales = tensor.name + "_quantized", tensor.name + "_scale"
+        graph.initializer.append(onnx.numpy_helper.from_array(np.rint(values / scale).astype(np.int8), stored))
+        graph.initializer.append(onnx.numpy_helper.from_array(scale.astype(np.float32), scales))
+        name = tensor.name + "_dequantize"
+        nodes.append(onnx.helper.make_node("DequantizeLinear", [stored, scales], [tensor.name], name, axis=values.ndim - 1))
+    nodes.extend(graph.node)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _finish(model: onnx.ModelProto, source: Path, precision: str, target: Path) -> None:

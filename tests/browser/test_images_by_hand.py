@@ -112,6 +112,60 @@ def huge_png() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+def test_classes_are_added_one_after_another_from_the_keyboard(page: Page) -> None:
+    new_project(page, "Quick hands")
+    add_class(page, "zero")
+    field = page.get_by_label("Name of a new class")
+    field.click()
+    for name in ("one", "two", "three"):
+        page.keyboard.type(name, delay=5)
+        page.keyboard.press("Enter")  # and on with the next at once, while the room is being drawn anew
+    for name in ("one", "two", "three"):
+        expect(card(page, name)).to_be_visible()
+    page.keyboard.type("unfini")
+    page.wait_for_timeout(100)
+    expect(field).to_be_focused()
+    # another window adds a class: what is typed here is not touched by the next drawing
+    other = page.context.new_page()
+    other.goto(page.url)
+    add_class(other, "elsewhere")
+    other.close()
+    page.locator("#rail").get_by_role("button", name="New project").focus()
+    expect(field).to_have_value("unfini")
+
+
+def test_a_refused_name_comes_back_to_be_mended(page: Page) -> None:
+    new_project(page, "Slow hands")
+    add_class(page, "rose")
+    field = page.get_by_label("Name of a new class")
+    field.fill("rose")
+    field.press("Enter")
+    expect(page.locator("#toasts")).to_contain_text("rose")
+    expect(field).to_have_value("rose")
+    expect(field).to_be_focused()
+    field.fill("roses")
+    field.press("Enter")
+    expect(card(page, "roses")).to_be_visible()
+    expect(field).to_have_value("")
+
+
+def test_a_name_being_typed_outlives_a_drawing(page: Page) -> None:
+    new_project(page, "Two names")
+    add_class(page, "first")
+    add_class(page, "second")
+    card(page, "first").locator("input.name").fill("1st")
+    page.keyboard.press("Enter")
+    second = page.locator("input.name").nth(1)
+    second.click()
+    second.press("End")
+    page.keyboard.type(" prize", delay=30)
+    expect(card(page, "1st")).to_be_visible()
+    expect(second).to_be_focused()
+    expect(second).to_have_value("second prize")
+    page.locator("h1, h2").first.click()  # to leave the field is to have typed it
+    expect(card(page, "second prize")).to_be_visible()
+
+
 def test_pictures_dropped_on_a_card_and_beside_it(page: Page) -> None:
     new_project(page, "Dropping")
     add_class(page, "tulip")

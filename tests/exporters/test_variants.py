@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from tiny_export import LABELS, Exported
+import torch
+from tiny_export import LABELS, Exported, make_metadata
+from torch.nn import functional as F
 
+from blocklora.clip.build import build_model, build_preprocess
 from blocklora.errors import ExportError, ParityError
 from blocklora.files import read_json
 from blocklora.jobs.run_folder import RunFolder
 from exporters import parity, quantize, variants
+from exporters.classifier import build_classifier
 from exporters.inspection import inspect_model
+from exporters.onnx_export import OUTPUTS, export_onnx
 from exporters.parity import Picture, Tolerance
 from exporters.predictor import OnnxClassifier
 from exporters.variants import make_variants
+
+sys.path.append(str(Path(__file__).parents[1] / "lora"))
+from tiny_towers import FAMILIES
 
 
 def pictures() -> Iterator[Picture]:
@@ -77,6 +86,29 @@ def test_any_size_and_batch_still_goes(converted: dict[str, Path]) -> None:
             images = np.random.default_rng(0).integers(0, 256, (5, height, width, 3), dtype=np.uint8)
             alone, together = model.predict([images[0]])[0], model.predict(list(images))[0]
             assert np.isfinite(alone.probabilities).all() and np.isfinite(together.probabilities).all()
+
+
+def test_small_matrices_of_an_attention_are_8_bits_too(tmp_path: Path) -> None:
+    """onnxruntime multiplies with a stack of matrices in full precision only: they are stored small all the same."""
+    config = FAMILIES["xcit-inner"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, weights = build_model(config), F.normalize(torch.randn(3, config["embed_dim"]), dim=-1)
+    preprocess = build_preprocess(config, {})
+    full, small = tmp_path / "full.onnx", tmp_path / "small.onnx"
+    export_onnx(build_classifier(model.visual, weights, preprocess, logit_scale=20.0), make_metadata(preprocess), full)
+    quantize.to_int8_dynamic(full, small)
+    graph = onnx.load_model(small).graph
+    stacks = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 3 and tensor.data_type == onnx.TensorProto.INT8}
+    assert len(stacks) >= 3
+    whole = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1 and tensor.data_type == onnx.TensorProto.FLOAT}
+    last = next(node for node in graph.node if OUTPUTS[0] in node.output).input[0]  # product with the class weights, before softmax
+    products = [node for node in graph.node if node.op_type in quantize.WEIGHTED and last not in node.output]
+    assert products and not any(whole & set(node.input) for node in products)
+    images = [picture.pixels for picture in pictures()]
+    for found, wanted in zip(OnnxClassifier(small).predict(images), OnnxClassifier(full).predict(images), strict=True):
+        assert 0.999 < found.embedding @ wanted.embedding < 1 - 1e-7
+    assert inspect_model(small).n_classes == 3
 
 
 @pytest.fixture

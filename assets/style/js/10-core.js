@@ -14,6 +14,7 @@ window.studio = (() => {
   function attach(name, element, send, watch, props) {
     element.dataset.room = name;
     rooms[name] = { element, send };
+    studio.keepTyped(element);
     watch("value", () => (watchers[name] || []).forEach((call) => call(element, props.value)));
     (waiting[name] || []).splice(0).forEach((data) => send(data));
     (watchers[name] || []).forEach((call) => call(element, props.value));
@@ -84,13 +85,6 @@ window.studio = (() => {
       input.blur();
     }
   });
-
-  // Text that was refused goes back to what it was.
-  function restoreInputs() {
-    document.querySelectorAll("input[data-change]").forEach((input) => {
-      if (input !== document.activeElement) input.value = input.defaultValue;
-    });
-  }
 
   // ---- address: the page's project and tab are in it, so that a reload and a second page find their own
 
@@ -169,5 +163,5 @@ window.studio = (() => {
   // this script runs first, so its listener is asked first.
   addEventListener("beforeunload", (event) => event.stopImmediatePropagation());
 
-  return { attach, onDraw, send, local, onTab, openTab, asked, rooms, viewOf, restoreInputs, press };
+  return { attach, onDraw, send, local, onTab, openTab, asked, rooms, viewOf, press };
 })();
