@@ -81,7 +81,9 @@ class PlainCrossCovariance(nn.Module):
 
 
 class PlainClassAttention(nn.Module):
-    """Stands in for timm's ClassAttn: no key and no value is made of any token (see `blocklora.clip.attention.attend_for_class`)."""
+    """Stands in for timm's ClassAttn: no key and no value is made of any token, as in `blocklora.clip.attention.attend_for_class`, but in
+    plain products, since files of this product hold no Einsum.
+    """
 
     of_k: torch.Tensor
     of_v: torch.Tensor
