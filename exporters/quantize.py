@@ -193,7 +193,8 @@ def _by_head(model: onnx.ModelProto) -> tuple[list[str], list[onnx.TensorProto]]
     """
     stacks = {tensor.name: tensor for tensor in model.graph.initializer if len(tensor.dims) > 2}
     nodes = [node for node in model.graph.node if node.op_type in WEIGHTED and stacks.keys() & set(node.input)]
-    return [node.name for node in nodes], [stacks[name] for node in nodes for name in node.input if name in stacks]
+    used = {name for node in nodes for name in node.input}
+    return [node.name for node in nodes], [tensor for name, tensor in stacks.items() if name in used]
 
 
 def _keep_in_8_bits(model: onnx.ModelProto, stacks: list[onnx.TensorProto]) -> None:

@@ -44,7 +44,7 @@ def draw(project: Project, cards: Cards) -> str:
         f'<div class="images" data-view="{html.escape(_json(view))}" data-classes="{html.escape(_json(names(classes)))}"'
         f"{html.attrs(data_else=apart.choice(project))}>"
         f"{_toolbar(classes, cards.find)}"
-        f'<div class="cards">{body}{_new_card() if not key else ""}</div>'
+        f'<div class="cards">{body}{_new_card(project.id) if not key else ""}</div>'
         f"{'' if fitting else _nothing_fits(cards.find)}"
         f"{html.pager(page, pages, 'cards')}{'' if key else apart.draw(project, classes)}</div>"
     )
@@ -107,10 +107,11 @@ def _strip(project_id: str, info: ClassInfo, images: list[ImageInfo]) -> str:
     return f'<button type="button" class="strip" data-act="gallery" data-class="{info.id}" aria-label="{label}">{cells}{rest}</button>'
 
 
-def _new_card() -> str:
+def _new_card(project_id: str) -> str:
     return (
         '<article class="class-card new" data-drop="?"><form data-act="add-class">'
-        '<input name="name" placeholder="New class" aria-label="Name of a new class" maxlength="200" autocomplete="off" required>'
+        f'<input name="name" data-project="{html.escape(project_id)}" placeholder="New class" aria-label="Name of a new class" '
+        'maxlength="200" autocomplete="off" required>'
         f'<button class="b" type="submit">Add</button></form>'
         f"<p>{html.icon('image', 18)}<span>or drop pictures here and choose their class</span></p></article>"
     )

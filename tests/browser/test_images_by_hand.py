@@ -125,13 +125,17 @@ def test_classes_are_added_one_after_another_from_the_keyboard(page: Page) -> No
     page.keyboard.type("unfini")
     page.wait_for_timeout(100)
     expect(field).to_be_focused()
-    # another window adds a class: what is typed here is not touched by the next drawing
-    other = page.context.new_page()
-    other.goto(page.url)
-    add_class(other, "elsewhere")
-    other.close()
-    page.locator("#rail").get_by_role("button", name="New project").focus()
+    card(page, "zero").locator("input.name").fill("nought")  # the room is drawn anew, and what is typed elsewhere in it is kept
+    page.keyboard.press("Enter")
+    expect(card(page, "nought")).to_be_visible()
     expect(field).to_have_value("unfini")
+    new_project(page, "Another")  # but it does not follow into another project
+    add_class(page, "first")
+    expect(field).to_have_value("")
+    field.fill("of another")
+    page.locator("#rail").get_by_text("Quick hands").click()
+    expect(card(page, "nought")).to_be_visible()
+    expect(field).to_have_value("")
 
 
 def test_a_refused_name_comes_back_to_be_mended(page: Page) -> None:

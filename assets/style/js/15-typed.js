@@ -33,7 +33,7 @@
     return input.value !== input.defaultValue && !input.closest("[data-draft]") && (input === at || Boolean(input.closest("form[data-act]")));
   }
 
-  /** The same element in the new drawing. */
+  /** The same element in the new drawing: of the same name and data-*, so that what belongs to one project has to say so there. */
   function twinOf(element, room) {
     const mark = markOf(element);
     return [...room.querySelectorAll(element.tagName)].find((one) => markOf(one) === mark);
