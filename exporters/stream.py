@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     import numpy as np
 
-    from exporters.predictor import Prediction
-
-T = TypeVar("T")
-Answers = Callable[[Sequence["np.ndarray"]], Sequence["Prediction"]]
+T = TypeVar("T")  # what an item is besides its picture
+A = TypeVar("A")  # the answer for one picture
 
 WAITING_VALUES = 3 * 16_000_000  # bytes of decoded pictures that may wait for their answers, beside the one that came last
 
@@ -33,13 +31,16 @@ class Lanes:
     together: int
 
 
-def in_lanes(items: Iterable[tuple[T, np.ndarray | None]], answer: Answers, lanes: Lanes) -> Iterator[tuple[T, Prediction | None]]:
+def in_lanes(
+    items: Iterable[tuple[T, np.ndarray | None]], answer: Callable[[Sequence[np.ndarray]], Sequence[A]], lanes: Lanes
+) -> Iterator[tuple[T, A | None]]:
     """For each item, in order, what `answer` says of its picture (H, W, 3), or None where it has none.
 
-    `answer` is called from several threads at once. Items are taken from their iterator only a few ahead of the answers.
+    `answer` gets pictures that run together and gives as many answers; it is called from several threads at once. Items are taken from
+    their iterator only a few ahead of the answers.
     """
-    waiting: deque[_Group[T]] = deque()
-    group: _Group[T] = _Group()
+    waiting: deque[_Group[T, A]] = deque()
+    group: _Group[T, A] = _Group()
     threads = ThreadPoolExecutor(lanes.count, thread_name_prefix="predict")
     try:
         for key, picture in items:
@@ -56,18 +57,18 @@ def in_lanes(items: Iterable[tuple[T, np.ndarray | None]], answer: Answers, lane
         threads.shutdown(wait=True, cancel_futures=True)
 
 
-def _enough(waiting: deque[_Group[T]], lanes: Lanes) -> bool:
+def _enough(waiting: deque[_Group[T, A]], lanes: Lanes) -> bool:
     return len(waiting) > lanes.count + 1 or sum(group.size for group in waiting) > WAITING_VALUES
 
 
-class _Group(Generic[T]):
+class _Group(Generic[T, A]):
     """Items whose pictures run together. `size` is in bytes."""
 
     def __init__(self) -> None:
         self.keys: list[tuple[T, bool]] = []
         self.pictures: list[np.ndarray] = []
         self.size = 0
-        self._found: Future[Sequence[Prediction]] | None = None
+        self._found: Future[Sequence[A]] | None = None
 
     def take(self, key: T, picture: np.ndarray | None) -> None:
         self.keys.append((key, picture is not None))
@@ -75,7 +76,7 @@ class _Group(Generic[T]):
             self.pictures.append(picture)
             self.size += picture.size
 
-    def sent(self, threads: ThreadPoolExecutor, answer: Answers) -> _Group[T]:
+    def sent(self, threads: ThreadPoolExecutor, answer: Callable[[Sequence[np.ndarray]], Sequence[A]]) -> _Group[T, A]:
         if self.pictures:
             self._found = threads.submit(answer, self.pictures)
         return self
@@ -83,7 +84,7 @@ class _Group(Generic[T]):
     def is_done(self) -> bool:
         return self._found is None or self._found.done()
 
-    def answers(self) -> Iterator[tuple[T, Prediction | None]]:
+    def answers(self) -> Iterator[tuple[T, A | None]]:
         found = iter(self._found.result() if self._found is not None else ())
         for key, has_picture in self.keys:
             yield key, next(found) if has_picture else None

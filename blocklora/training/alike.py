@@ -1,9 +1,9 @@
-"""Whether two pictures are one: the same pixels, though mirrored, cropped a little, or brighter.
+"""Whether two pictures are one: the same pixels, though mirrored, turned by quarters, cropped a little, or brighter.
 
-A perceptual hash misses crops and mirrored copies, and features that lie close together are as often two pictures of one thing as one
-picture twice (tests/benchmarks/near.py has the figures). So features only say which pictures to hold against each other, and the pixels
-decide: the zero-mean normalised correlation of small grey copies, which brightness and contrast do not change, the best over some crops
-of either.
+A perceptual hash misses crops and copies that were mirrored or turned, and features that lie close together are as often two pictures of
+one thing as one picture twice (tests/benchmarks/near.py has the figures). So features only say which pictures to hold against each other,
+and the pixels decide: the zero-mean normalised correlation of small grey copies, which brightness and contrast do not change, the best over
+some crops of either and all quarter turns.
 """
 
 from __future__ import annotations
@@ -50,9 +50,15 @@ def _cut(grey: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
 
 
 def correlations(one: torch.Tensor, many: torch.Tensor) -> torch.Tensor:
-    """How alike a picture (1, 1, 48, 48) and each of `many` (N, 1, 48, 48) are: (N,), -1..1, the best over crops of either."""
+    """How alike a picture (1, 1, 48, 48) and each of `many` (N, 1, 48, 48) are: (N,), -1..1, the best over crops of either and turns."""
     maps = _cuts()
     ours, theirs = _cut(one, maps)[0], _cut(many, maps)  # (K, V), (N, K, V)
-    forward = theirs @ ours[0]  # crops of theirs against our whole
-    backward = theirs[:, 0] @ ours.T  # crops of ours against their whole
-    return torch.maximum(forward.amax(dim=1), backward.amax(dim=1))
+    forward = theirs @ _turns(ours[0]).T  # crops of theirs against our whole: (N, K, 4)
+    backward = _turns(theirs[:, 0]) @ ours.T  # crops of ours against their whole: (N, 4, K)
+    return torch.maximum(forward.flatten(1).amax(dim=1), backward.flatten(1).amax(dim=1))
+
+
+def _turns(flat: torch.Tensor) -> torch.Tensor:
+    """Pictures as vectors (..., V) -> all four quarter turns of each (..., 4, V)."""
+    square = flat.unflatten(-1, (SIDE, SIDE))
+    return torch.stack([square.rot90(quarters, (-2, -1)) for quarters in range(4)], dim=-3).flatten(-2)

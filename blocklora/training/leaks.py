@@ -15,8 +15,8 @@ from blocklora.training.alike import CANDIDATES, LEAST, correlations, small_grey
 
 @dataclass(frozen=True)
 class Leak:
-    """A pair: index of the test picture, index into the run's images, and the sign that found it: "hash", or "pixels" where cropped or
-    mirrored. "seen" is a picture that the run which this one goes on from learned from itself: then `like` is -1."""
+    """A pair: index of the test picture, index into the run's images, and the sign that found it: "hash", or "pixels" where cropped,
+    mirrored or turned. "seen" is a picture that the run which this one goes on from learned from itself: then `like` is -1."""
 
     test: int
     like: int

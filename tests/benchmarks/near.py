@@ -1,4 +1,4 @@
-"""What finds a picture that came back changed: `python tests/benchmarks/near.py BENCH_DIR [--each 40] [--out table.md]`.
+"""What finds a picture that came back changed: `python tests/benchmarks/near.py BENCH_DIR [--each 40] [--no-top] [--out table.md]`.
 
 BENCH_DIR holds `<set>/train/<class>/*.jpg` and `<set>/test/<class>/*.jpg`. Of each set some training pictures are copied with a change
 (coded again, half the size, cropped, mirrored, brighter, ...), and each sign is asked whether the copy looks like its original. What a sign
@@ -23,6 +23,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from blocklora.preprocess import TURNS
 from blocklora.projects.near import NEAR_BITS, near_pairs, perceptual_hash
 from blocklora.training.alike import CANDIDATES, LEAST, correlations
 from blocklora.training.leaks import Looks
@@ -66,6 +67,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "brighter by 40 %": lambda p: ImageEnhance.Brightness(p).enhance(1.4),
     "darker by 40 %": lambda p: ImageEnhance.Brightness(p).enhance(0.6),
     "grey": lambda p: p.convert("L").convert("RGB"),
+    "a quarter turn": lambda p: p.transpose(Image.Transpose.ROTATE_90),
     "turned by 5 degrees": lambda p: p.rotate(5, Image.Resampling.BICUBIC),
 }
 
@@ -75,9 +77,9 @@ def opened(path: Path) -> Image.Image:
 
 
 class Features:
-    """The frozen built-in backbone: pictures in, normalised features (N, D) out."""
+    """The frozen built-in backbone: pictures in, normalised features (N, D) out, as of pictures with or without a top."""
 
-    def __init__(self) -> None:
+    def __init__(self, no_top: bool) -> None:
         import torch
 
         from blocklora.clip.backbones import load_backbone
@@ -85,12 +87,15 @@ class Features:
 
         torch.set_num_threads(1)
         self.backbone = load_backbone("builtin", default_home())
+        self.quarters = range(TURNS if no_top else 1)
 
     def __call__(self, pictures: Iterator[Image.Image]) -> Looks:
         import torch
+        import torch.nn.functional as F
 
         from blocklora.clip.pixels import to_model_inputs
         from blocklora.clip.prompts import image_features
+        from blocklora.clip.turns import turned
 
         listed = list(pictures)
         with torch.inference_mode():
@@ -98,7 +103,11 @@ class Features:
                 to_model_inputs([np.asarray(p) for p in listed[start : start + 64]], self.backbone.preprocess)
                 for start in range(0, len(listed), 64)
             ]
-            values = torch.cat([image_features(self.backbone.model, chunk).float() for chunk in chunks])
+            looks = [
+                torch.cat([image_features(self.backbone.model, turned(chunk, quarter)).float() for chunk in chunks])
+                for quarter in self.quarters
+            ]
+            values = F.normalize(torch.stack(looks).mean(dim=0), dim=1)
         return Looks.of(values, iter(chunks))
 
 
@@ -156,9 +165,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench", type=Path)
     parser.add_argument("--each", type=int, default=40, help="pictures of each set that are copied")
+    parser.add_argument("--no-top", action="store_true", help="features as where training finds that pictures have no top")
     parser.add_argument("--out", type=Path, help="where the tables are written, too")
     args = parser.parse_args()
-    features = Features()
+    features = Features(args.no_top)
     sets = {f.name: signs(f, args.each, features) for f in sorted(args.bench.iterdir()) if (f / "train").is_dir()}
     text = (
         f"Found, in percent; in use are at most {NEAR_BITS} bits, and a correlation of at least {LEAST}.\n\n"

@@ -131,8 +131,10 @@ def grey(picture: Image.Image) -> torch.Tensor:
         lambda p: p.point(lambda v: round(0.6 * v)),
         lambda p: p.convert("L").convert("RGB"),
         lambda p: p.resize((60, 45)),
+        lambda p: p.rotate(90, expand=True),
+        lambda p: ImageOps.mirror(cut(p, 0.85)).rotate(-90, expand=True),
     ],
-    ids=["mirrored", "cropped", "cropped and mirrored", "darker", "grey", "smaller"],
+    ids=["mirrored", "cropped", "cropped and mirrored", "darker", "grey", "smaller", "turned", "cropped, mirrored and turned"],
 )
 def test_a_changed_picture_is_alike_and_another_is_not(change: Callable[[Image.Image], Image.Image]) -> None:
     many = torch.cat([grey(photo(seed)) for seed in (1, 2, 3)])
