@@ -11,7 +11,6 @@ from blocklora.projects.kept import APART, RIGHT
 from blocklora.services.data_check import FEW, Found, Suspect, look
 from blocklora.ui import html
 from blocklora.ui.forms import Act, notice
-from blocklora.ui.rail import draw as draw_rail
 from blocklora.ui.routes import thumb_url, view_url
 from blocklora.ui.tab import Context
 from blocklora.ui.train_form import TrainForm
@@ -78,8 +77,7 @@ class CheckPanel:
         drawn: Update = {self.room: self.draw(project), self.ctx.notice: notice(words, action=undo)}
         if act.name == "keep":
             return drawn
-        rail = draw_rail(self.ctx.studio.library.list(), project.id)
-        return drawn | {self.stage: self.redraw(project, act), self.ctx.rail: rail}
+        return drawn | {self.stage: self.redraw(project, act), self.ctx.rail: self.ctx.draw_rail(project.id)}
 
 
 def build(ctx: Context, room: gr.HTML, stage: gr.HTML, redraw: Callable[[Project, Act], str]) -> CheckPanel:

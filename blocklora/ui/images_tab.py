@@ -12,8 +12,7 @@ from blocklora.ui.class_cards import Cards
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.gallery import Gallery
 from blocklora.ui.imports import Pending, Plans
-from blocklora.ui.rail import draw as draw_rail
-from blocklora.ui.rail import welcome
+from blocklora.ui.rail_view import welcome
 from blocklora.ui.steps import follow
 from blocklora.ui.tab import Context, Refresh, Tab
 
@@ -51,8 +50,11 @@ class ImagesTab:
     # ---- showing
 
     def show(self, project: Project | None) -> dict[Any, Any]:
-        """The tab as it first opens."""
-        return {self.stage: welcome() if project is None else class_cards.draw(project, Cards())}
+        """The tab as it first opens: an import that waits for its answer, else the classes."""
+        if project is None:
+            return {self.stage: welcome()}
+        waits = self.plans.latest(project)
+        return {self.stage: class_cards.draw(project, Cards()) if waits is None else imports.draw(*waits)}
 
     def redraw(self, project: Project, act: Act) -> str:
         """The view that the person is in, drawn again; the cards where it is gone (its class was deleted)."""
@@ -61,6 +63,8 @@ class ImagesTab:
             drawn = gallery.draw(project, Gallery(view.text("class"), view.number("page"), view.text("part")))
             if drawn:
                 return drawn
+        if view.text("at") == "plan" and (waits := self.plans.look(view.text("token"), project)) is not None:
+            return imports.draw(view.text("token"), waits)
         return class_cards.draw(project, Cards(view.number("page"), view.text("find")))
 
     # ---- what a press does
@@ -77,8 +81,7 @@ class ImagesTab:
         yield self._out(project, page, toast)
 
     def _out(self, project: Project, page: str, toast: str = "") -> dict[Any, Any]:
-        rail = draw_rail(self.ctx.studio.library.list(), project.id)
-        return {self.stage: page, self.ctx.rail: rail} | ({self.ctx.notice: toast} if toast else {})
+        return {self.stage: page, self.ctx.rail: self.ctx.draw_rail(project.id)} | ({self.ctx.notice: toast} if toast else {})
 
     def _add_class(self, project: Project, act: Act) -> Drawn:
         project.add_class(act.text("name"))
@@ -131,13 +134,18 @@ class ImagesTab:
     def _intake(self, project: Project, act: Act) -> Iterator[dict[Any, Any]]:
         """Plan what came in. A few files that can all be added are; anything else is shown first."""
         make, uploads = imports.planner(project, act, self.local_mode)
-        work = follow(make)
+        work, waited = follow(make), False
         while True:
             try:
                 done, total = next(work)
             except StopIteration as stop:
                 pending = Pending(project.id, stop.value, uploads)
                 break
+            except Exception:
+                if waited:  # nobody waits for it any more
+                    yield {self.stage: self.redraw(project, act)}
+                raise
+            waited = True
             yield {self.stage: waiting("Looking at the pictures", done, total)}
         plan = pending.plan
         worth_a_look = any(skipped.kind != "hidden" for skipped in plan.skipped) or not plan.n_images or bool(plan.leaks)

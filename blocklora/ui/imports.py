@@ -44,7 +44,7 @@ class Pending:
 
 
 class Plans:
-    """Previews by a name that only the page that asked for it knows. The oldest is dropped when there are too many."""
+    """Previews that wait for an answer, by name. The oldest is dropped when there are too many."""
 
     def __init__(self) -> None:
         self._pending: OrderedDict[str, Pending] = OrderedDict()
@@ -65,6 +65,12 @@ class Plans:
         with self._lock:
             pending = self._pending.get(token)
         return pending if pending is not None and pending.project_id == project.id else None
+
+    def latest(self, project: Project) -> tuple[str, Pending] | None:
+        """The newest of `project`'s, with its name; None where nothing waits."""
+        with self._lock:
+            found = [(token, pending) for token, pending in self._pending.items() if pending.project_id == project.id]
+        return found[-1] if found else None
 
     def take(self, token: str, project: Project) -> Pending:
         """Take a plan out, to accept or discard it.

@@ -24,7 +24,6 @@ from blocklora.services.results import headline
 from blocklora.ui import forms, heat_view, html, predict_api, predict_file, predict_table, predict_view
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.predict_view import Answer
-from blocklora.ui.rail import draw as draw_rail
 from blocklora.ui.run_list import TITLES, when
 from blocklora.ui.tab import Context, Refresh, Tab, needs_project
 from blocklora.ui.train_form import TrainForm
@@ -235,8 +234,11 @@ class PredictTab:
             toast = notice("Taken out again.")
         else:
             raise ValueError(f"the Predict tab knows no act {act.name!r}")
-        rail = draw_rail(self.studio.library.list(), project.id)
-        yield {self.ctx.notice: toast, self.ctx.rail: rail, self.frame: self._missing(project) or self._frame(project)}
+        yield {
+            self.ctx.notice: toast,
+            self.ctx.rail: self.ctx.draw_rail(project.id),
+            self.frame: self._missing(project) or self._frame(project),
+        }
 
     def _why(self, act: Act, values: Update) -> Iterator[Update]:
         """The answer with its heat map in the picture's place: first that it is being made, then the map."""

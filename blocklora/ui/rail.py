@@ -15,67 +15,10 @@ from blocklora.ui.train_form import TrainForm
 from blocklora.ui.uploads import forget, scratch_folder, uploaded_file
 
 if TYPE_CHECKING:
-    from blocklora.projects.library import ProjectInfo
     from blocklora.projects.plans import Progress
     from blocklora.projects.project import Project
     from blocklora.projects.sources import Skipped
     from blocklora.services.studio import Studio
-
-
-def brand(local: bool) -> str:
-    """Name and mark at the top of the sidebar, the switch between light and dark, and (on narrow screens) the way into the drawer."""
-    sun, moon = html.icon("sun"), html.icon("moon")
-    return (
-        f'<div class="brand"{html.attrs(data_local=local)}>{html.icon_button("Projects", "menu", do="drawer", kind="quiet menu-button")}'
-        '<img src="/studio/icon.svg" width="26" height="26" alt=""><span class="product">Block-LoRA Studio</span>'
-        '<span class="open-name"></span>'
-        '<button type="button" class="b icon quiet theme" data-do="theme" aria-label="Light or dark" title="Light or dark">'
-        f'<span class="light">{moon}</span><span class="dark-mode">{sun}</span></button></div>'
-    )
-
-
-def draw(projects: list[ProjectInfo], current: str) -> str:
-    """The list of projects, newest work first."""
-    open_name = next((info.name for info in projects if info.id == current), "")
-    rows = "".join(_row(info, info.id == current) for info in projects)
-    none = '<p class="none">No projects yet.</p>' if not projects else ""
-    return (
-        f'<div class="rail" data-current="{html.escape(current)}" data-name="{html.escape(open_name)}" data-count="{len(projects)}">'
-        '<div class="rail-head"><h2>Projects</h2>'
-        f"{html.icon_button('Import a project archive', 'import', do='import-project', kind='quiet')}"
-        f"{html.icon_button('New project', 'plus', do='new-project', kind='quiet')}</div>"
-        f'<ul class="projects">{rows}</ul>{none}</div>'
-    )
-
-
-def _row(info: ProjectInfo, current: bool) -> str:
-    name = html.escape(info.name)
-    mark = ' aria-current="page"' if current else ""
-    menu = html.icon_button(f"More for {info.name}", "ellipsis", do="project-menu", kind="quiet", data_id=info.id, data_name=info.name)
-    return (
-        f'<li class="{"current" if current else ""}">'
-        f'<button type="button" class="open" data-act="open" data-id="{html.escape(info.id)}"{mark}>'
-        f'<span class="name">{name}</span><span class="count">{info.n_images:,}</span></button>{menu}</li>'
-    )
-
-
-def welcome() -> str:
-    """The first run: three ways to begin."""
-    cards = [
-        ("sparkles", "Try the sample", "A small set of pictures, ready to train. Takes a few minutes.", "data-act", "sample"),
-        ("folder-plus", "New project", "Start with your own classes and pictures.", "data-do", "new-project"),
-        ("folder-open", "Open a project", "Pick one from the list, or import an archive.", "data-do", "open-project"),
-    ]
-    body = "".join(
-        f'<button type="button" class="way" {kind}="{act}" data-to="rail">{html.icon(name, 22)}<b>{title}</b><span>{text}</span></button>'
-        for name, title, text, kind, act in cards
-    )
-    return (
-        '<div class="welcome"><img src="/studio/icon.svg" width="56" height="56" alt=""><h1>Teach a model your own pictures</h1>'
-        "<p>Drop a few images per class, train on this machine, and take away one ONNX file. Nothing leaves your computer.</p>"
-        f'<div class="ways">{body}</div></div>'
-    )
-
 
 # What is said while work takes longer than a moment.
 WAIT = {
@@ -85,7 +28,7 @@ WAIT = {
     "import": "Looking through the archive…",
 }
 
-Step = Callable[[Act, str, "Progress"], tuple[str, str]]  # what it opens, and a toast or ""
+Step = Callable[[Act, str, "Progress"], tuple[str, str]]  # the project that it opens or "", and a toast or ""
 
 
 @dataclass(frozen=True)
@@ -125,11 +68,13 @@ class Rail:
             if not told and act.name in WAIT:
                 told = True
                 yield {self.ctx.notice: notice(WAIT[act.name])}
-        yield self.show(chosen) | ({self.ctx.notice: toast} if toast else {}) | ({self.ctx.project: chosen} if chosen != current else {})
+        stays = {self.ctx.rail: self.ctx.draw_rail(self.ctx.now_open(values))}  # whichever project it is by now
+        yield (self.open(chosen, values) if chosen else stays) | ({self.ctx.notice: toast} if toast else {})
 
-    def show(self, current: str) -> dict[Any, Any]:
-        """The list with `current` open."""
-        return {self.ctx.rail: draw(self.studio.library.list(), current)}
+    def open(self, chosen: str, values: dict[Any, Any]) -> dict[Any, Any]:
+        """The list with `chosen` open, in the page that these values are of."""
+        self.ctx.opens(values, chosen)
+        return {self.ctx.rail: self.ctx.draw_rail(chosen), self.ctx.project: chosen}
 
     def first_choice(self, wanted: str) -> str:
         """The project a page opens with: the one it asks for where it is there, else the one worked on last."""
@@ -157,7 +102,7 @@ class Rail:
 
     def _rename(self, act: Act, current: str, progress: Progress) -> tuple[str, str]:
         self.studio.library.rename(act.text("id"), act.text("name"))
-        return current, ""
+        return "", ""
 
     def _duplicate(self, act: Act, current: str, progress: Progress) -> tuple[str, str]:
         copy = self.studio.library.duplicate(act.text("id"))
@@ -180,7 +125,7 @@ class Rail:
         self.studio.library.export_zip(project.id, target, progress)
         url = self.ctx.downloads.offer(target, f"{project.name}.zip")
         save = f'<a class="b quiet" href="{html.escape(url)}" download data-save>Save</a>'
-        return current, notice(f"{project.name} is packed.", "The download starts by itself.", action=save)
+        return "", notice(f"{project.name} is packed.", "The download starts by itself.", action=save)
 
     def _import(self, act: Act, current: str, progress: Progress) -> tuple[str, str]:
         archive = uploaded_file(act.text("file"))

@@ -12,7 +12,8 @@ from blocklora.ui import forms, html
 from blocklora.ui.downloads import Downloads
 from blocklora.ui.page import TITLE
 from blocklora.ui.pill import Pill
-from blocklora.ui.rail import Rail, brand
+from blocklora.ui.rail import Rail
+from blocklora.ui.rail_view import brand
 from blocklora.ui.tab import DRAWN, Context, Refresh, Tab, refresher
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def build(studio: Studio, downloads: Downloads, local: bool = True) -> gr.Blocks
             chosen = rail.first_choice(str(values[project] or ""))
             selected = values[tab_key] if values[tab_key] in [tab.key for tab in known] else known[0].key
             opened = ctx.maybe_project(chosen)
-            drawn = {project: chosen, tab_bar: gr.Tabs(selected=selected), pill_html: pill.draw(opened), device_html: device(studio)}
+            drawn = {tab_bar: gr.Tabs(selected=selected), pill_html: pill.draw(opened), device_html: device(studio)}
             about = rail.about(opened) if opened is not None else ""
-            return drawn | rail.show(chosen) | ({notice: about} if about else {})
+            return drawn | rail.open(chosen, values) | ({notice: about} if about else {})
 
         ticking = [refresh for refresh, _ in built if refresh.tick is not None]
 

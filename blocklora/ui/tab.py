@@ -14,6 +14,7 @@ from blocklora.errors import ProjectError
 from blocklora.ui import forms, html
 from blocklora.ui.downloads import Downloads
 from blocklora.ui.order import Order
+from blocklora.ui.rail_view import draw as draw_rail
 
 if TYPE_CHECKING:
     from blocklora.projects.project import Project
@@ -65,7 +66,7 @@ class Context:
 
         def behind(values: forms.Values) -> Any:
             began = self.order.begin()
-            return self.order.still_true(began, *self._where(values), handler(values))
+            return self._here(values, self.order.still_true(began, *self._where(values), handler(values)))
 
         return forms.wire(trigger, behind, toast=self.notice, inputs=[*inputs, self.project], outputs=outputs, **options)
 
@@ -77,15 +78,38 @@ class Context:
         def noted(act: forms.Act, values: forms.Values) -> Any:
             drawn = handler(act, values)
             self._filled(values, drawn)
-            return drawn
+            return self._here(values, drawn)
 
         def noted_stepwise(act: forms.Act, values: forms.Values) -> Any:
             for drawn in handler(act, values):
                 self._filled(values, drawn)
-                yield drawn
+                yield self._here(values, drawn)
 
         chosen = noted_stepwise if inspect.isgeneratorfunction(handler) else noted
         return forms.wire_act(element, chosen, toast=self.notice, inputs=[*inputs, self.project], outputs=outputs, **options)
+
+    def draw_rail(self, project_id: str) -> str:
+        """The sidebar's list with that project open."""
+        return draw_rail(self.studio.library.list(), project_id)
+
+    def opens(self, values: forms.Values, project_id: str) -> None:
+        """The page that these values are of has this project open from now on."""
+        self.order.opens(self._where(values)[0], project_id)
+
+    def now_open(self, values: forms.Values) -> str:
+        """The project that the page of these values has open by now; theirs, where nobody opened another one since."""
+        page, project_id = self._where(values)
+        return self.order.open_in(page) or project_id
+
+    def _here(self, values: forms.Values, drawn: forms.Values | None) -> forms.Values | None:
+        """What an answer may still fill. Where another project was opened while it was on its way, its rooms are that one's by now: what
+        is left are toasts, and the sidebar with the counts anew.
+        """
+        project_id, now = self._where(values)[1], self.now_open(values)
+        if not drawn or project_id == now:
+            return drawn
+        left = {component: value for component, value in drawn.items() if component is self.notice}
+        return left | ({self.rail: self.draw_rail(now)} if self.rail in drawn else {})
 
     def _filled(self, values: forms.Values, drawn: forms.Values | None) -> None:
         """A press has been answered. Toasts are not counted: each is shown, whatever came before."""

@@ -353,6 +353,30 @@ def test_zip_is_shown_before_anything_is_added(page: Page, studio: Server, tmp_p
     assert not (studio.home.parent / "outside.png").exists()
 
 
+def test_an_import_that_ends_in_another_project_waits_in_its_own(page: Page, tmp_path: Path) -> None:
+    archive = tmp_path / "large.zip"
+    with zipfile.ZipFile(archive, "w") as writer:
+        for number in range(40):
+            writer.writestr(f"{'tulip' if number % 2 else 'rose'}/{number}.png", picture(300 + number, 1500))
+    new_project(page, "Large import")
+    page.get_by_role("button", name="import a zip, a folder or a table").click()
+    choose(page, page.get_by_role("menuitem", name="Zip with a folder for each class"), archive)
+    expect(page.get_by_role("heading", name="Looking at the pictures")).to_be_visible()
+    new_project(page, "Meanwhile")
+    page.wait_for_timeout(1500)
+    expect(page.get_by_text("Start with a few pictures of each thing")).to_be_visible()  # nothing of the other project came in here
+    page.locator("#rail").get_by_text("Large import").click()
+    look = page.get_by_role("heading", name="Look before you add")
+    expect(look).to_be_visible(timeout=60_000)
+    page.reload()
+    expect(look).to_be_visible()
+    page.locator("#rail").get_by_text("Meanwhile").click()
+    expect(page.get_by_text("Start with a few pictures of each thing")).to_be_visible()
+    page.locator("#rail").get_by_text("Large import").click()
+    page.get_by_role("button", name="Add 40 pictures").click()
+    expect(card(page, "tulip")).to_contain_text("20 pictures")
+
+
 def test_folder_dropped_whole_brings_its_classes(page: Page) -> None:
     new_project(page, "Folders")
     # Playwright cannot drop a folder; the walk through it is the page's own, so its result is handed over instead.

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from blocklora.jobs.liveness import beat
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.presets import preset_config
 from blocklora.projects import intake
+from blocklora.projects.library import Library
 from blocklora.projects.project import Project
 from blocklora.services.heat import HeatMap, Reason
 from blocklora.services.previews import Head, PreviewFolder
@@ -26,9 +28,11 @@ from blocklora.services.runs import RunRequest, make_run, split_of
 from blocklora.services.studio import Studio
 from blocklora.training.metrics import report
 from blocklora.ui.downloads import Downloads
+from blocklora.ui.images_tab import ImagesTab
 from blocklora.ui.tab import Context
 
 LABELS = ("class-0", "class-1", "class-2")
+STAGE, RAIL, NOTICE, PROJECT = "stage", "rail", "notice", "project"  # stand in for components
 
 
 @dataclass
@@ -112,6 +116,17 @@ class Bench:
     def values(self) -> dict[Any, Any]:
         """What every handler is given: the open project."""
         return {self.ctx.project: self.project.id}
+
+
+def images_tab(library: Library, project: Project) -> ImagesTab:
+    """The Images tab of a page that has `project` open, whatever values come."""
+
+    class Opened(Context):
+        def open_project(self, values: dict[Any, Any]) -> Project:
+            return library.open(project.id)
+
+    studio = cast(Any, SimpleNamespace(library=library, home=library.home))
+    return ImagesTab(Opened(studio, Downloads(), cast(Any, PROJECT), cast(Any, RAIL), cast(Any, NOTICE), local=True), STAGE, True)
 
 
 def make_bench(home: Path, pictures: Path | None, root: Path, previewer: str = "") -> Bench:

@@ -7,10 +7,10 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tab_parts import NOTICE, STAGE, images_tab
 
 from blocklora.projects.intake import accept, plan_folder
 from blocklora.projects.library import Library
@@ -20,7 +20,6 @@ from blocklora.ui import leaks_view, mend
 from blocklora.ui.forms import Act
 from blocklora.ui.images_tab import ImagesTab
 
-STAGE, RAIL, NOTICE = "stage", "rail", "notice"
 EVIL = '<img src=x onerror="alert(1)">'
 
 
@@ -41,10 +40,7 @@ def garden(data_home: Path, sample_pictures: Path) -> Project:
 
 @pytest.fixture
 def tab(garden: Project, uploads: Path) -> ImagesTab:
-    library = Library(garden.path.parents[1])
-    studio = SimpleNamespace(library=library, home=library.home)
-    ctx = SimpleNamespace(studio=studio, rail=RAIL, notice=NOTICE, open_project=lambda values: library.open(garden.id))
-    return ImagesTab(ctx, STAGE, local_mode=True)  # type: ignore[arg-type]
+    return images_tab(Library(garden.path.parents[1]), garden)
 
 
 def press(tab: ImagesTab, act: str, **data: Any) -> dict[Any, Any]:

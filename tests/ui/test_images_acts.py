@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html as stdlib_html
 import re
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from tab_parts import NOTICE, PROJECT, RAIL, STAGE, images_tab
 
 from blocklora.errors import ImportRefused, ProjectError
 from blocklora.projects.library import Library
@@ -22,11 +24,13 @@ from blocklora.ui.downloads import Downloads
 from blocklora.ui.forms import Act
 from blocklora.ui.images_tab import DIRECT, ImagesTab
 from blocklora.ui.imports import KEPT, Pending, Plans
-from blocklora.ui.rail import Rail, draw
+from blocklora.ui.rail import Rail
+from blocklora.ui.rail_view import draw
 from blocklora.ui.sample import make_sample
+from blocklora.ui.steps import QUIET_SECONDS
+from blocklora.ui.tab import Context
 from blocklora.ui.uploads import scratch_folder, uploaded_file
 
-STAGE, RAIL, NOTICE, PROJECT = "stage", "rail", "notice", "project"
 EVIL = '<img src=x onerror="alert(1)">'
 MakePictures = Callable[..., Path]
 
@@ -51,9 +55,7 @@ def own_project(library: Library) -> Project:
 
 @pytest.fixture
 def tab(library: Library, own_project: Project, uploads: Path) -> ImagesTab:
-    studio = SimpleNamespace(library=library, home=library.home)
-    ctx = SimpleNamespace(studio=studio, rail=RAIL, notice=NOTICE, open_project=lambda values: library.open(own_project.id))
-    return ImagesTab(ctx, STAGE, local_mode=True)  # type: ignore[arg-type]
+    return images_tab(library, own_project)
 
 
 def press(tab: ImagesTab, act: str, **data: Any) -> dict[Any, Any]:
@@ -222,6 +224,39 @@ def test_names_never_become_markup(
     assert "<img src=x" not in draw(library.list(), own_project.id)
 
 
+def test_an_import_waits_for_its_answer(
+    tab: ImagesTab, own_project: Project, library: Library, uploads: Path, make_pictures: MakePictures
+) -> None:
+    files = uploaded(uploads, make_pictures(classes=1, each=DIRECT + 1, side=24))
+    shown = press(tab, "add-files", files=files, name="rose")[STAGE]
+    token = token_in(shown)
+    assert token_in(tab.show(own_project)[STAGE]) == token  # after another tab, another project or a reload
+    assert "Look before you add" not in tab.show(library.create("Other"))[STAGE]
+    made = press(tab, "add-class", name="tulip")[STAGE]
+    assert "Look before you add" not in made  # whoever goes on with something else sees that
+    undone = tab.redraw(own_project, Act("undo", {"view": {"at": "plan", "token": token}}))
+    assert token_in(undone) == token
+    press(tab, "accept", token=token)
+    assert "Look before you add" not in tab.show(own_project)[STAGE]
+    assert "Look before you add" not in tab.redraw(own_project, Act("undo", {"view": {"at": "plan", "token": token}}))
+
+
+def test_an_import_that_fails_late_gives_the_room_back(tab: ImagesTab, own_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_project.add_class("rose")
+
+    def fails(progress: Callable[[int, int], None]) -> None:
+        progress(1, 9)
+        time.sleep(2 * QUIET_SECONDS)
+        raise ImportRefused("The archive is too large.")
+
+    monkeypatch.setattr(imports, "planner", lambda *given: (fails, []))
+    shown: list[str] = []
+    with pytest.raises(ImportRefused):
+        shown.extend(drawn[STAGE] for drawn in tab.answer(Act("import-zip", {}), {}))
+    assert "Looking at the pictures" in shown[0] and "1 of 9" in shown[0]
+    assert 'value="rose"' in shown[-1]
+
+
 def test_pages_of_classes_and_of_pictures(tab: ImagesTab, own_project: Project) -> None:
     for number in range(30):
         own_project.add_class(f"class {number:02d}")
@@ -256,7 +291,7 @@ def no_predictor(path: Path) -> Predictor:
 @pytest.fixture
 def rail(library: Library, uploads: Path) -> Rail:
     studio = Studio(library.home, exporter="exporters.worker", predictor=no_predictor)
-    return Rail(SimpleNamespace(studio=studio, downloads=Downloads(), rail=RAIL, notice=NOTICE, project=PROJECT))  # type: ignore[arg-type]
+    return Rail(Context(studio, Downloads(), cast(Any, PROJECT), cast(Any, RAIL), cast(Any, NOTICE), local=True))
 
 
 def turn(rail: Rail, act: str, current: str = "-", **data: Any) -> dict[Any, Any]:
@@ -276,6 +311,22 @@ def test_sidebar_opens_makes_trashes_and_restores(rail: Rail, library: Library) 
     assert {info.name for info in library.list()} == {"One", "Two"}
     assert turn(rail, "trash", first, id=second)[RAIL].count("<li") == 1
     assert turn(rail, "trash", first, id=first)[PROJECT] == "-"
+
+
+def test_work_on_a_project_leaves_the_one_that_was_opened_meanwhile(rail: Rail, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (turn(rail, "new", name=name)[PROJECT] for name in ("One", "Two"))
+    pack = rail.studio.library.export_zip
+
+    def slow(*given: Any) -> None:
+        turn(rail, "open", first, id=second)
+        pack(*given)
+
+    monkeypatch.setattr(rail.studio.library, "export_zip", slow)
+    shown = turn(rail, "export", first, id=first)
+    assert PROJECT not in shown and f'data-current="{second}"' in shown[RAIL]
+    # Two presses before the page has the answer to the first: the second one counts, though it names what the page still shows.
+    assert turn(rail, "open", first, id=second)[PROJECT] == second
+    assert turn(rail, "open", first, id=first)[PROJECT] == first
 
 
 def test_exported_project_is_on_offer_and_comes_back(rail: Rail, library: Library, uploads: Path) -> None:
