@@ -56,7 +56,7 @@ class Rail:
         }
         if act.name not in steps:
             raise ValueError(f"the sidebar knows no act {act.name!r}")
-        current = str(values.get(self.ctx.project) or NO_PROJECT)
+        current = self.ctx.now_open(values) or NO_PROJECT
         work = follow(lambda progress: steps[act.name](act, current, progress))
         told = False
         while True:

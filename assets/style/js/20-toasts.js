@@ -29,7 +29,7 @@
     }, 250);
     toast.addEventListener("click", (event) => event.target.closest("[data-act]") && away(toast));
     toast.querySelector("[data-save]")?.click();
-    if (tone === "danger" || tone === "warn") studio.restoreInputs();
+    if (tone === "danger") studio.restoreInputs();
   }
 
   function away(toast) {
