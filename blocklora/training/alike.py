@@ -13,6 +13,8 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 
+from blocklora.preprocess import TURNS
+
 SIDE = 24
 LEAST = 0.94
 """So high a correlation and two pictures count as one."""
@@ -61,4 +63,4 @@ def correlations(one: torch.Tensor, many: torch.Tensor) -> torch.Tensor:
 def _turns(flat: torch.Tensor) -> torch.Tensor:
     """Pictures as vectors (..., V) -> all four quarter turns of each (..., 4, V)."""
     square = flat.unflatten(-1, (SIDE, SIDE))
-    return torch.stack([square.rot90(quarters, (-2, -1)) for quarters in range(4)], dim=-3).flatten(-2)
+    return torch.stack([square.rot90(quarters, (-2, -1)) for quarters in range(TURNS)], dim=-3).flatten(-2)

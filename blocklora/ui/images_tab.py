@@ -163,20 +163,21 @@ class ImagesTab:
         return self.redraw(project, act), notice(imports.words(result, len(pending.plan.skipped)), tone="accent")
 
     def _accept(self, project: Project, act: Act) -> Drawn:
-        if self.plans.look(act.text("token"), project) is None:
-            return self._answered(project)
-        return self._take_in(project, act, self.plans.take(act.text("token"), project))
+        pending = self.plans.take(act.text("token"), project)
+        return _no_longer(project) if pending is None else self._take_in(project, act, pending)
 
     def _discard(self, project: Project, act: Act) -> Drawn:
-        if self.plans.look(act.text("token"), project) is None:
-            return self._answered(project)
-        self.plans.take(act.text("token"), project).close()
+        pending = self.plans.take(act.text("token"), project)
+        if pending is None:
+            return _no_longer(project)
+        pending.close()
         return self.redraw(project, act), ""
 
-    def _answered(self, project: Project) -> Drawn:
-        """What is there now, where a preview is shown that waits no longer: nothing could be pressed in it."""
-        words = "It was answered in another window, or the studio was started anew. If pictures are missing, import them again."
-        return class_cards.draw(project, Cards()), notice("This import waits no longer.", words, "warn")
+
+def _no_longer(project: Project) -> Drawn:
+    """What is there now, where a preview is shown that waits no longer: nothing could be pressed in it."""
+    words = "It was answered in another window, or is no longer kept. If pictures are missing, import them again."
+    return class_cards.draw(project, Cards()), notice("This import waits no longer.", words, "warn")
 
 
 def waiting(words: str, done: int, total: int) -> str:

@@ -72,16 +72,11 @@ class Plans:
             found = [(token, pending) for token, pending in self._pending.items() if pending.project_id == project.id]
         return found[-1] if found else None
 
-    def take(self, token: str, project: Project) -> Pending:
-        """Take a plan out, to accept or discard it.
-
-        Raises:
-            ImportRefused: it is no longer kept.
-        """
-        if self.look(token, project) is None:
-            raise ImportRefused("This preview is no longer there.", "Start the import again.")
+    def take(self, token: str, project: Project) -> Pending | None:
+        """Take a plan out, to accept or discard it; None where it is no longer kept."""
         with self._lock:
-            return self._pending.pop(token)
+            pending = self._pending.get(token)
+            return self._pending.pop(token) if pending is not None and pending.project_id == project.id else None
 
 
 def planner(project: Project, act: Act, local_mode: bool) -> tuple[Callable[[Progress], ImportPlan], list[Path]]:

@@ -68,8 +68,9 @@ class Rail:
             if not told and act.name in WAIT:
                 told = True
                 yield {self.ctx.notice: notice(WAIT[act.name])}
-        stays = {self.ctx.rail: self.ctx.draw_rail(self.ctx.now_open(values))}  # whichever project it is by now
-        yield (self.open(chosen, values) if chosen else stays) | ({self.ctx.notice: toast} if toast else {})
+        # Where nothing is opened, the list is drawn for whichever project the page has by now.
+        drawn = self.open(chosen, values) if chosen else {self.ctx.rail: self.ctx.draw_rail(self.ctx.now_open(values))}
+        yield drawn | ({self.ctx.notice: toast} if toast else {})
 
     def open(self, chosen: str, values: dict[Any, Any]) -> dict[Any, Any]:
         """The list with `chosen` open, in the page that these values are of."""
