@@ -10,11 +10,11 @@ import onnx
 import torch
 
 from blocklora.errors import ExportError
-from exporters.attention import plain_attention
 from exporters.classifier import Classifier
 from exporters.known_graph import append, known_graph
 from exporters.metadata import PRODUCT, ModelMetadata
 from exporters.pixel_graph import pixel_graph
+from exporters.plain_layers import plain_layers
 
 OPSET = 20
 IR_VERSION = 10
@@ -61,7 +61,7 @@ def _head_graph(classifier: Classifier) -> onnx.ModelProto:
     size = classifier.preprocess.size
     example = torch.zeros(TRACE_BATCH, 3, size, size, device=classifier.head.weights_t.device)
     quiet = _quiet("torch.onnx"), _quiet("onnxscript")
-    with torch.no_grad(), plain_attention(classifier), warnings.catch_warnings(), quiet[0], quiet[1]:
+    with torch.no_grad(), plain_layers(classifier), warnings.catch_warnings(), quiet[0], quiet[1]:
         warnings.simplefilter("ignore")  # torch warns about its own internals here; the gate judges the outcome
         try:
             program = torch.onnx.export(

@@ -1,7 +1,7 @@
 """The two kinds of attention in the built-in backbone (El-Nouby et al. 2021, arXiv:2106.09681), each with a quicker way.
 
 The quicker ways give the same numbers up to rounding, are for frozen weights, and are not to be exported: files have forms of their own
-(`exporters.attention`).
+(`exporters.plain_layers`).
 """
 
 from __future__ import annotations

@@ -1,24 +1,29 @@
-"""Attention written out for export: the same numbers as the modules give, in fewer operators and fewer passes over memory.
+"""Layers written out for export: the same numbers as the modules give, in fewer operators and fewer passes over memory.
 
 torch's nn.MultiheadAttention turns the batch to the second place and back around every layer, which the exported graph then does too.
 Without that, the half-precision form also avoids a pair of operators (a transpose of the first two axes, then a matrix product) that
-onnxruntime 1.32 crashes on. The built-in backbone's two kinds of attention are rearranged so that less is done for each token:
+onnxruntime 1.32 crashes on. The layers of the built-in backbone are rearranged so that less is done for each token:
 `tests/benchmarks/precision.py` says what that is worth.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from timm.models.cait import ClassAttn
+from timm.models.xcit import XCABlock
 from torch import nn
 from torch.nn import functional as F
 
 from blocklora.clip.attention import EPSILON, CrossCovariance
 from blocklora.lora.layers import AdaptedAttention
+
+Form = Callable[[Any], nn.Module]
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
 class PlainAttention(nn.Module):
@@ -49,10 +54,10 @@ class PlainAttention(nn.Module):
 
 
 class PlainCrossCovariance(nn.Module):
-    """Stands in for a `CrossCovariance` while a model is traced.
+    """Stands in for a `CrossCovariance` while a model is traced, times a `factor` for each channel that comes out.
 
-    Channels of a head are mixed and then projected, both linear: the small products of both are made first, so that no value is taken
-    apart into heads and put together again, and lengths are divided out of cosines instead of every token.
+    Values are made, channels of a head mixed, and what comes out projected, all linear: the small products of the three are made first, so
+    that a token is multiplied with one matrix instead of three. Lengths are divided out of cosines instead of every token.
     """
 
     SCALE = 2.0**-4
@@ -60,24 +65,55 @@ class PlainCrossCovariance(nn.Module):
 
     projection: torch.Tensor
     bias: torch.Tensor
+    of_v: torch.Tensor
+    bias_v: torch.Tensor | None
 
-    def __init__(self, base: CrossCovariance) -> None:
+    def __init__(self, base: CrossCovariance, factor: torch.Tensor | None = None) -> None:
         super().__init__()
         width, self.heads, self.temperature = base.proj.out_features, base.num_heads, base.temperature
-        self.qk, self.v = _rows(base.qkv, 0, 2 * width, self.SCALE), _rows(base.qkv, 2 * width, 3 * width)
-        self.register_buffer("projection", base.proj.weight.detach().T.reshape(self.heads, -1, width).contiguous())  # (nh, hs, D)
-        self.register_buffer("bias", base.proj.bias.detach())
+        factor = torch.ones(width) if factor is None else factor.detach()
+        self.q, self.k = (_rows(base.qkv, first, first + width, self.SCALE) for first in (0, width))
+        v = _rows(base.qkv, 2 * width, 3 * width)
+        self.register_buffer("of_v", v.weight.detach())
+        self.register_buffer("bias_v", None if v.bias is None else v.bias.detach()[None])
+        projection = (base.proj.weight.detach().T * factor).reshape(self.heads, -1, width)  # (nh, hs, D)
+        self.register_buffer("projection", projection.contiguous())
+        self.register_buffer("bias", base.proj.bias.detach() * factor)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Tokens (N, L, D) -> (N, L, D)."""
         n, length, width = x.shape
-        channels = self.qk(x).transpose(1, 2).reshape(n, 2, self.heads, -1, length)  # (N, 2, nh, hs, L)
-        lengths = torch.linalg.vector_norm(channels, dim=-1, keepdim=True).clamp_min(EPSILON)
-        products = channels[:, 0] @ channels[:, 1].transpose(-2, -1)  # (N, nh, hs, hs)
-        cosines = products / (lengths[:, 0] * lengths[:, 1].transpose(-2, -1))
+        q, k = (part(x).transpose(1, 2).reshape(n, self.heads, -1, length) for part in (self.q, self.k))  # (N, nh, hs, L)
+        of_q, of_k = (torch.linalg.vector_norm(part, dim=-1, keepdim=True).clamp_min(EPSILON) for part in (q, k))  # (N, nh, hs, 1)
+        cosines = (q @ k.transpose(-2, -1)) / (of_q * of_k.transpose(-2, -1))
         attention = (cosines * self.temperature).softmax(dim=-1)
-        mixing = (attention.transpose(-2, -1) @ self.projection).reshape(n, width, width)
-        return self.v(x) @ mixing + self.bias
+        mixing = (attention.transpose(-2, -1) @ self.projection).reshape(n, width, width)  # of values, one out of all heads
+        bias = self.bias if self.bias_v is None else self.bias + self.bias_v @ mixing
+        # Turned around so that the weights stand on the right, where they can be kept in 8 bits.
+        return x @ (mixing.transpose(1, 2) @ self.of_v).transpose(1, 2) + bias
+
+
+class PlainXcitBlock(nn.Module):
+    """Stands in for a layer of XCiT while a model is traced: what scales a branch goes into the branch's last weights, and the patches
+    are turned where onnxruntime does it together with the order of channels that its convolutions want anyway.
+    """
+
+    def __init__(self, base: XCABlock) -> None:
+        super().__init__()
+        attention, local, mlp = (getattr(base, name) for name in ("attn", "local_mp", "mlp"))
+        self.norm1, self.norm2, self.norm3 = base.norm1, base.norm2, base.norm3
+        self.attention = PlainCrossCovariance(attention, base.gamma1)
+        self.local = nn.Sequential(local.conv1, local.act, local.bn, _scaled(local.conv2, base.gamma3))
+        self.mlp = nn.Sequential(mlp.fc1, mlp.act, _scaled(mlp.fc2, base.gamma2))
+
+    def forward(self, x: torch.Tensor, high: int, wide: int) -> torch.Tensor:
+        """Tokens (N, L, D) of a picture of `high` times `wide` patches -> (N, L, D)."""
+        n, length, width = x.shape
+        x = x + self.attention(self.norm1(x))
+        picture = self.norm3(x).reshape(n, high, wide, width).permute(0, 3, 1, 2)
+        x = x + self.local(picture).permute(0, 2, 3, 1).reshape(n, length, width)
+        result: torch.Tensor = x + self.mlp(self.norm2(x))
+        return result
 
 
 class PlainClassAttention(nn.Module):
@@ -107,16 +143,11 @@ class PlainClassAttention(nn.Module):
 
 
 @contextmanager
-def plain_attention(model: nn.Module) -> Iterator[None]:
+def plain_layers(model: nn.Module) -> Iterator[None]:
     """Put a stand-in in the place of every fitting module below `model`; the model is as before afterwards. What stands in for an
     attention with adapters is left alone: it is plain already, and reads the weights of the module inside it.
     """
-    fitting = [
-        (parent, name, child, form)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if not isinstance(parent, AdaptedAttention) and (form := _form_of(child)) is not None
-    ]
+    fitting = list(_fitting(model))
     for parent, name, child, form in fitting:
         setattr(parent, name, form(child).train(child.training))
     try:
@@ -126,7 +157,19 @@ def plain_attention(model: nn.Module) -> Iterator[None]:
             setattr(parent, name, child)
 
 
-def _form_of(module: nn.Module) -> Callable[[Any], nn.Module] | None:
+def _fitting(parent: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module, Form]]:
+    """Every outermost module that something can stand in for: the module that holds it, its name there, itself, and what stands in."""
+    if isinstance(parent, AdaptedAttention):
+        return
+    for name, child in parent.named_children():
+        form = _form_of(child)
+        if form is None:
+            yield from _fitting(child)
+        else:
+            yield parent, name, child, form
+
+
+def _form_of(module: nn.Module) -> Form | None:
     """What stands in for this module, if anything does."""
     if isinstance(module, nn.MultiheadAttention):
         return PlainAttention if _fits(module) else None
@@ -134,7 +177,22 @@ def _form_of(module: nn.Module) -> Callable[[Any], nn.Module] | None:
         return PlainCrossCovariance if _linear(module.qkv, module.proj) else None
     if isinstance(module, ClassAttn):
         return PlainClassAttention if _linear(module.q, module.k, module.v, module.proj) and not module.training else None
+    if isinstance(module, XCABlock):
+        attention, mlp = module.attn, module.mlp
+        plain = isinstance(attention, CrossCovariance) and _linear(attention.qkv, attention.proj, mlp.fc1, mlp.fc2)
+        return PlainXcitBlock if plain and not module.training else None
     return None
+
+
+def _scaled(layer: Layer, factor: torch.Tensor) -> Layer:
+    """A linear layer or a convolution whose outputs are multiplied with `factor`, one number for each."""
+    made = copy.copy(layer)
+    made._parameters = dict(layer._parameters)
+    shape = (-1,) + (1,) * (layer.weight.dim() - 1)
+    made.weight = nn.Parameter(layer.weight.detach() * factor.detach().reshape(shape), requires_grad=False)
+    if layer.bias is not None:
+        made.bias = nn.Parameter(layer.bias.detach() * factor.detach(), requires_grad=False)
+    return made
 
 
 def _rows(linear: nn.Linear, first: int, last: int, factor: float = 1.0) -> nn.Linear:
