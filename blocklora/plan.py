@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from blocklora.config import DISCRIMINANT, AdapterConfig, TrainingConfig
 from blocklora.preprocess import TURNS
-from blocklora.presets import BUILTIN
+from blocklora.presets import is_builtin
 from blocklora.speeds import FEW_ENOUGH, ROTATED_AT_MOST, Depth, Speed
 
 BUILTIN_LAYERS = {"quick": 6}
@@ -100,7 +100,7 @@ def plan(recipe: TrainingConfig, backbone: str, speed: Speed | None, depth: Dept
         images: all of them, held-out ones included.
     """
     whole = Plan(recipe, AdapterConfig())
-    if backbone == BUILTIN:
+    if is_builtin(backbone):
         return Plan(recipe, AdapterConfig(last_layers=BUILTIN_LAYERS.get(recipe.preset)))
     if recipe.preset not in BUDGET or speed is None or images < 1:
         return whole

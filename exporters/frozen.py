@@ -25,8 +25,8 @@ CLASSES = ("first", "second")  # an exported file has classes; nobody asks this 
 
 
 def frozen_path(home: Path, backbone: Backbone) -> Path:
-    """Where the file of these very weights lies."""
-    return home / "frozen" / f"{backbone.weights_hash[:32]}.onnx"
+    """Where the file of these very weights lies, for this size of input: the same weights may be used with several."""
+    return home / "frozen" / f"{backbone.weights_hash[:32]}-{backbone.preprocess.size}.onnx"
 
 
 def frozen_model(home: Path, backbone: Backbone, pictures: Iterable[Path]) -> OnnxClassifier:

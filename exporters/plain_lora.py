@@ -15,7 +15,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from blocklora.clip.catalog import WEIGHTS_FILE, folder_of, known, read_config
+from blocklora.clip.catalog import WEIGHTS_FILE, config_of, folder_of, known
 from blocklora.clip.twins import twin_config, why_no_twin
 from blocklora.config import AdapterConfig
 from blocklora.errors import ExportError
@@ -65,7 +65,7 @@ def write_plain_lora(run: RunFolder, target: Path, progress: Progress) -> None:
     spec = RunSpec.from_dict(run.spec())
     tensors, meta = read_adapter(run)
     folder = folder_of(spec.backbone, Path(spec.home))
-    model_cfg = read_config(folder)["model_cfg"]
+    model_cfg = config_of(spec.backbone, Path(spec.home))["model_cfg"]
     _refuse_without_twin(model_cfg, meta)
     check_base(meta, _Base(spec.backbone, _hash(folder)))
     progress("Writing the LoRA", 0.6)

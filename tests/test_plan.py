@@ -81,6 +81,7 @@ def test_cheap_runs_the_builtin_and_the_reference_stay_as_they_are() -> None:
     assert plan(quick, "ViT-B-32", None, DEPTH, 160, 10).adapter == AdapterConfig()
     own = preset_config("quick", "builtin", 13)
     assert plan(own, "builtin", COSTLY, DEPTH, 160, 10) == plan(own, "builtin", None, None, 1, 1) == Plan(own, AdapterConfig(last_layers=6))
+    assert plan(preset_config("quick", "builtin-72", 13), "builtin-72", COSTLY, DEPTH, 160, 10) == plan(own, "builtin", None, None, 1, 1)
     balanced = preset_config("balanced", "builtin", 13)
     assert plan(balanced, "builtin", COSTLY, DEPTH, 160, 10) == Plan(balanced, AdapterConfig())
     reference = preset_config("thorough", "ViT-B-32", 13)

@@ -14,12 +14,13 @@ from safetensors import SafetensorError
 from torch import nn
 
 from blocklora.clip.build import Tokenizer, build_model, build_preprocess, build_tokenizer
-from blocklora.clip.catalog import DEFAULT, KNOWN, WEIGHTS_FILE, folder_of, is_present, known, read_config
+from blocklora.clip.catalog import KNOWN, WEIGHTS_FILE, config_of, folder_of, is_present, known
 from blocklora.clip.download import DownloadProgress, download
 from blocklora.clip.text_tower import reads_end_of_text
 from blocklora.errors import BackboneError
 from blocklora.files import sha256_file
 from blocklora.preprocess import Preprocess
+from blocklora.presets import BUILTIN, BUILTIN_SMALL, is_builtin
 
 __all__ = ["Backbone", "DownloadProgress", "from_config", "load_backbone", "random_backbone"]
 
@@ -48,7 +49,7 @@ class Backbone:
 
 
 def load_backbone(name: str, home: Path, progress: Callable[[DownloadProgress], None] | None = None) -> Backbone:
-    """The backbone `name`: "builtin", a known name, the name of a folder in `<home>/backbones`, or a path to a folder.
+    """The backbone `name`: "builtin" or "builtin-72", a known name, the name of a folder in `<home>/backbones`, or a path to a folder.
 
     A known one that is not on this machine is downloaded into `<home>/backbones`. Nothing is ever unpickled.
 
@@ -61,7 +62,7 @@ def load_backbone(name: str, home: Path, progress: Callable[[DownloadProgress], 
         if info is None:
             raise _missing(name, folder)
         download(info, folder, progress)
-    config = read_config(folder)
+    config = config_of(name, home)
     weights = folder / WEIGHTS_FILE
     model = build_model(config["model_cfg"])
     preprocess = build_preprocess(config["model_cfg"], config.get("preprocess_cfg", {}))
@@ -130,9 +131,9 @@ def _logit_scale(model: nn.Module) -> float:
 
 
 def _missing(name: str, folder: Path) -> BackboneError:
-    if name == DEFAULT:
+    if is_builtin(name):
         return BackboneError(f"The built-in backbone is missing from {folder}.", "Install the program again.")
-    choices = ", ".join([DEFAULT, *(info.name for info in KNOWN)])
+    choices = ", ".join([BUILTIN, BUILTIN_SMALL, *(info.name for info in KNOWN)])
     return BackboneError(
         f"There is no backbone {name!r}: {folder} does not hold open_clip_config.json and {WEIGHTS_FILE}.",
         f"Choose one of {choices}, or put the two files into that folder.",

@@ -1,7 +1,8 @@
 """Which backbones there are, and where: built in, on this machine, or to be downloaded. Imports nothing heavy.
 
 A backbone is a folder with two files in open_clip's own layout, `open_clip_config.json` and `open_clip_model.safetensors`. The
-built-in one lives in `assets/builtin`, others in `<home>/backbones/<name>`; a person may put one there by hand.
+built-in one lives in `assets/builtin`, and can be used with a smaller input than its own under another name; others live in
+`<home>/backbones/<name>`; a person may put one there by hand.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from blocklora.errors import BackboneError
+from blocklora.presets import BUILTIN, BUILTIN_SMALL, is_builtin
 
-DEFAULT = "builtin"
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 BUILTIN_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "builtin"
@@ -134,7 +135,7 @@ KNOWN: tuple[BackboneInfo, ...] = (
 
 def folder_of(name: str, home: Path) -> Path:
     """The folder where the backbone `name` lives, whether it is there or not. A name with a separator in it is a folder itself."""
-    if name == DEFAULT:
+    if is_builtin(name):
         return BUILTIN_FOLDER
     if "/" in name or "\\" in name:
         return Path(name).expanduser()
@@ -152,8 +153,8 @@ def known(name: str) -> BackboneInfo | None:
 
 
 def list_backbones(home: Path) -> list[BackboneInfo]:
-    """Every backbone that can be chosen: the built-in one, the known ones, and those that someone put into `<home>/backbones`."""
-    found = [_local(DEFAULT, BUILTIN_FOLDER)] if is_present(BUILTIN_FOLDER) else []
+    """Every backbone that can be chosen: the built-in one (twice, by its input), the known ones, those put into `<home>/backbones`."""
+    found = _builtin(read_config(BUILTIN_FOLDER)) if is_present(BUILTIN_FOLDER) else []
     found += [replace(info, where=ON_THIS_MACHINE) if is_present(folder_of(info.name, home)) else info for info in KNOWN]
     names = {info.name for info in found}
     folders = sorted(
@@ -162,7 +163,7 @@ def list_backbones(home: Path) -> list[BackboneInfo]:
     for folder in folders:
         if is_present(folder):
             try:
-                found.append(_local(folder.name, folder))
+                found.append(_local(folder.name, folder, read_config(folder)))
             except BackboneError:
                 continue  # not a backbone that can be loaded; loading it by name says what is wrong
     return found
@@ -193,30 +194,67 @@ def read_config(folder: Path) -> dict[str, Any]:
     return values
 
 
-def _local(name: str, folder: Path) -> BackboneInfo:
+def config_of(name: str, home: Path) -> dict[str, Any]:
+    """The configuration of the backbone `name`; the built-in one's with a smaller input where the name asks for that.
+
+    Raises:
+        BackboneError: as `read_config`; or the built-in weights are not made for a smaller input.
+    """
+    values = read_config(folder_of(name, home))
+    return values if name != BUILTIN_SMALL else _smaller(values)
+
+
+def _smaller(values: dict[str, Any]) -> dict[str, Any]:
+    """The built-in backbone's configuration for the smaller input that its files speak of ("small" in "studio")."""
+    small = values.get("studio", {}).get("small")
+    if not small:
+        raise BackboneError("These built-in weights take one size of input only.", f"Use {BUILTIN!r}.")
+    model, side = values["model_cfg"], small["image_size"]
+    return {
+        **values,
+        "model_cfg": {**model, "vision_cfg": {**model["vision_cfg"], "image_size": side}},
+        "preprocess_cfg": {**values.get("preprocess_cfg", {}), "size": side},
+        "studio": {**values["studio"], **small},
+    }
+
+
+def _builtin(values: dict[str, Any]) -> list[BackboneInfo]:
+    """The entries of the built-in backbone: as its files have it, and with a smaller input where they allow one."""
+    whole = replace(
+        _local(BUILTIN, BUILTIN_FOLDER, values),
+        title="Built-in offline starter",
+        note="A small CLIP that comes with the program. Where a network can be reached, CLIP ViT-B/32 sees and knows far more.",
+        good_for="Trying things out, machines without a network, and without a graphics card.",
+        builtin=True,
+        where=BUILT_IN,
+    )
+    if not values.get("studio", {}).get("small"):
+        return [whole]
+    small = _local(BUILTIN_SMALL, BUILTIN_FOLDER, _smaller(values))
+    smaller = replace(
+        whole,
+        name=BUILTIN_SMALL,
+        title=f"{whole.title}, {small.resolution} px",
+        resolution=small.resolution,
+        zero_shot=small.zero_shot,
+        note="The same model, shown smaller pictures.",
+        good_for="For slow machines, and files that must answer quickly. Fine patterns lose by it; objects hardly do.",
+    )
+    return [whole, smaller]
+
+
+def _local(name: str, folder: Path, values: dict[str, Any]) -> BackboneInfo:
     """An entry for a backbone that only its own files describe; "studio" in its config may carry words of its own."""
-    values = read_config(folder)
     words = values.get("studio", {})
-    builtin = name == DEFAULT
     size = values["model_cfg"]["vision_cfg"].get("image_size", 224)
     return BackboneInfo(
         name=name,
-        title=str(words.get("title", "Built-in offline starter" if builtin else name)),
+        title=str(words.get("title", name)),
         size_mb=round((folder / WEIGHTS_FILE).stat().st_size / 1e6, 1),
-        licence=str(words.get("licence", "see its model card" if builtin else "see where it came from")),
+        licence=str(words.get("licence", "see where it came from")),
         resolution=int(size if isinstance(size, int) else size[0]),
-        note=str(
-            words.get(
-                "note",
-                "A small CLIP that comes with the program. Where a network can be reached, CLIP ViT-B/32 sees and knows far more."
-                if builtin
-                else "",
-            )
-        ),
-        good_for=str(
-            words.get("good_for", "Trying things out, machines without a network, and without a graphics card." if builtin else "")
-        ),
+        note=str(words.get("note", "")),
+        good_for=str(words.get("good_for", "")),
         zero_shot=str(words.get("zero_shot", "")),
-        builtin=builtin,
-        where=BUILT_IN if builtin else ON_THIS_MACHINE,
+        where=ON_THIS_MACHINE,
     )

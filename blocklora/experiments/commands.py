@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocklora.config import CLASS_WEIGHTS, DEVICES, PRECISIONS
 from blocklora.errors import TrainingError
-from blocklora.presets import BUILTIN, REFERENCE_STEPS_A_SHOT
+from blocklora.presets import BUILTIN, REFERENCE_STEPS_A_SHOT, is_builtin
 
 if TYPE_CHECKING:
     from blocklora.experiments.accuracy import Bench
@@ -96,7 +96,7 @@ def _bench(options: argparse.Namespace) -> Bench:
         batch=options.batch,
         learning_rate=options.learning_rate,
         last_layers=options.last_layers,
-        class_weights=options.class_weights or ("images" if options.backbone == BUILTIN else "text"),
+        class_weights=options.class_weights or ("images" if is_builtin(options.backbone) else "text"),
     )
     protocol.training(1, 1, "{}")  # its limits are checked before anything is measured
     grid = Grid(list(dict.fromkeys(sets)), sorted(set(options.shots)), sorted(set(options.seeds)))

@@ -10,13 +10,14 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from blocklora.clip.catalog import CAN_BE_DOWNLOADED, DEFAULT, BackboneInfo, find, folder_of, is_present, known, list_backbones
+from blocklora.clip.catalog import CAN_BE_DOWNLOADED, BackboneInfo, find, folder_of, is_present, known, list_backbones
 from blocklora.clip.download import arrived_in, lock_of, partial_folder
 from blocklora.clip.fetching import DONE, RUNNING, STOPPED, Fetch, heartbeat_path, log_path, read_fetch, state_path, write_fetch
 from blocklora.errors import BackboneError
 from blocklora.jobs.devices import resolve
 from blocklora.jobs.launcher import Launcher
 from blocklora.jobs.liveness import alive, beat, process_of
+from blocklora.presets import is_builtin
 from blocklora.speeds import recall
 
 FETCH = "blocklora.clip.fetch"
@@ -48,7 +49,7 @@ class Backbones:
         info = known(name)
         if info is not None:
             return f"{info.title} is not on this machine."
-        if name == DEFAULT:
+        if is_builtin(name):
             return "The built-in backbone is missing; install the program again."
         return f"The backbone “{name}” is not on this machine: its two files are missing from {folder_of(name, self.home)}."
 

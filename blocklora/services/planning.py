@@ -9,13 +9,13 @@ from typing import Any
 
 import psutil
 
-from blocklora.clip.catalog import WEIGHTS_FILE, folder_of, is_present, read_config
+from blocklora.clip.catalog import WEIGHTS_FILE, config_of, folder_of, is_present
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import BackboneError
 from blocklora.jobs.devices import resolve
 from blocklora.jobs.launcher import Launcher
 from blocklora.plan import Plan, plan
-from blocklora.presets import BUILTIN, preset_config
+from blocklora.presets import is_builtin, preset_config
 from blocklora.speeds import Depth, recall, recall_depth
 
 PROBE = "blocklora.training.probe"
@@ -30,7 +30,7 @@ def depth_of(home: Path, backbone: str) -> Depth | None:
     if counted is not None or not is_present(folder):
         return counted
     try:
-        layers: Any = read_config(folder)["model_cfg"]["vision_cfg"].get("layers")
+        layers: Any = config_of(backbone, home)["model_cfg"]["vision_cfg"].get("layers")
     except BackboneError:
         return None
     return Depth(layers, True) if isinstance(layers, int) and layers > 0 else None
@@ -51,7 +51,7 @@ def time_now(home: Path, launcher: Launcher, backbone: str, device: str) -> bool
     Small backbones need no plan, and one that is not on this machine yet cannot be timed: nothing is done for them.
     """
     kind, folder = resolve(device), folder_of(backbone, home)
-    if backbone == BUILTIN or not is_present(folder) or (folder / WEIGHTS_FILE).stat().st_size < SMALL:
+    if is_builtin(backbone) or not is_present(folder) or (folder / WEIGHTS_FILE).stat().st_size < SMALL:
         return True
     if recall(home, kind, backbone) is not None:
         return True

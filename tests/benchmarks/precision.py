@@ -1,11 +1,11 @@
 """How quick and how small each precision of an exported file is: `python tests/benchmarks/precision.py --out figures.json --help`.
 
 For each model its image tower with ten classes is exported in fp32, fp16, int8 (scales found while running, and beforehand), as the fp32
-file that looks at all quarter turns of a picture, and as the fp32 file with attention as the model's modules have it instead of written
-out for export (`exporters.attention`), and asked about one picture at a time on the processor. The files take turns of a
-few pictures, so that a busy machine slows all of them; medians of the turns and of each round's ratio to fp32 are written. `builtin` is
-the backbone in this repository; an open_clip name gets random weights, since time does not depend on them. Accuracy is measured where a
-run is exported (`variants.json`), not here.
+file that looks at all quarter turns of a picture, and as the fp32 file with layers as the model's modules have them instead of written
+out for export (`exporters.plain_layers`), and asked about one picture at a time on the processor. The files take turns of a
+few pictures, so that a busy machine slows all of them; medians of the turns and of each round's ratio to fp32 are written. `builtin` and
+`builtin-72` are the backbone in this repository; an open_clip name gets random weights, since time does not depend on them. Accuracy is
+measured where a run is exported (`variants.json`), not here.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from blocklora.clip.backbones import Backbone, from_config, load_backbone
 from blocklora.preprocess import TURNS
+from blocklora.presets import is_builtin
 from blocklora.projects.home import default_home
 from exporters import onnx_export, quantize
 from exporters.classifier import build_classifier
@@ -39,12 +40,12 @@ from exporters.metadata import ModelMetadata
 from exporters.predictor import OnnxClassifier
 
 CLASSES = 10
-TURNED, UNCHANGED = "fp32, all turns", "fp32, attention unchanged"
+TURNED, UNCHANGED = "fp32, all turns", "fp32, layers unchanged"
 RUNS, UNTIMED = 9, 4  # of a turn
 
 
 def backbone_of(name: str) -> Backbone:
-    if name == "builtin":
+    if is_builtin(name):
         return load_backbone(name, default_home())
     config = open_clip.get_model_config(name)
     if config is None:
@@ -75,7 +76,7 @@ def measure(name: str, folder: Path, rounds: int) -> dict[str, Any]:
     backbone = backbone_of(name)
     export(backbone, paths["fp32"])
     export(backbone, paths[TURNED], TURNS)
-    with mock.patch.object(onnx_export, "plain_attention", nullcontext):
+    with mock.patch.object(onnx_export, "plain_layers", nullcontext):
         export(backbone, paths[UNCHANGED])
     quantize.to_fp16(paths["fp32"], paths["fp16"])
     quantize.to_int8_dynamic(paths["fp32"], paths["int8 dynamic"])

@@ -19,10 +19,10 @@ from tiny_backbones import CONFIGS
 
 from blocklora.clip.backbones import Backbone, from_config, load_backbone
 from blocklora.clip.build import build_model, build_preprocess, build_tokenizer
-from blocklora.clip.catalog import DEFAULT
 from blocklora.clip.prompts import image_features, text_class_weights, tokenise
 from blocklora.errors import BackboneError
 from blocklora.preprocess import Preprocess
+from blocklora.presets import BUILTIN
 
 MakeBackbone = Callable[[str], Backbone]
 WEIGHTS = "open_clip_model.safetensors"
@@ -49,7 +49,7 @@ def test_a_folder_under_the_home_loads_by_its_name(backbone_folder: Path, tmp_pa
 
 
 def test_the_built_in_one_loads_and_sees(tmp_path: Path) -> None:
-    backbone = load_backbone(DEFAULT, tmp_path)
+    backbone = load_backbone(BUILTIN, tmp_path)
     size = backbone.preprocess.size
     batch = tokenise(["cat", "dog", "car"], ["a photo of a {}."], backbone)
     images = torch.rand(2, 3, size, size)
@@ -73,7 +73,7 @@ def test_random_weights_depend_on_the_seed_alone() -> None:
 def test_unknown_names_are_answered_with_the_choices(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match="no backbone 'ViT-Z-99'") as caught:
         load_backbone("ViT-Z-99", tmp_path)
-    assert "builtin, ViT-B-32" in caught.value.advice
+    assert "builtin, builtin-72, ViT-B-32" in caught.value.advice
     with pytest.raises(BackboneError, match=r"does not hold open_clip_config\.json"):
         load_backbone(str(tmp_path / "nowhere"), tmp_path)
 

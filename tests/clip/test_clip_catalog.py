@@ -12,7 +12,9 @@ import torch
 
 from blocklora.clip import catalog
 from blocklora.clip.build import build_model
-from blocklora.clip.catalog import KNOWN, BackboneInfo, folder_of, list_backbones
+from blocklora.clip.catalog import KNOWN, BackboneInfo, config_of, folder_of, list_backbones
+from blocklora.errors import BackboneError
+from blocklora.presets import BUILTIN, BUILTIN_SMALL, is_builtin
 
 
 @pytest.mark.parametrize("info", KNOWN, ids=lambda info: info.name)
@@ -31,7 +33,7 @@ def test_known_ones_agree_with_open_clip(info: BackboneInfo) -> None:
 def test_names_are_unique_and_safe_as_folders() -> None:
     names = [info.name for info in KNOWN]
     assert len(set(names)) == len(names)
-    assert all(name == Path(name).name and name != catalog.DEFAULT for name in names)
+    assert all(name == Path(name).name and not is_builtin(name) for name in names)
 
 
 def test_where_each_is(tmp_path: Path, backbone_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +63,27 @@ def test_a_local_one_describes_itself(backbone_folder: Path, tmp_path: Path, mon
     assert builtin.zero_shot == "12 % on something"
 
 
+def test_a_smaller_input_is_offered_where_the_files_allow_one(
+    backbone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "BUILTIN_FOLDER", backbone_folder)
+    assert [info.name for info in list_backbones(tmp_path) if info.builtin] == [BUILTIN]
+    with pytest.raises(BackboneError, match="one size of input only"):
+        config_of(BUILTIN_SMALL, tmp_path)
+    path = backbone_folder / catalog.CONFIG_FILE
+    values = json.loads(path.read_text(encoding="utf-8"))
+    words = {"zero_shot": "12 % on something", "licence": "a licence", "small": {"image_size": 16, "zero_shot": "11 %"}}
+    path.write_text(json.dumps({**values, "studio": words}), encoding="utf-8")
+    whole, small = (info for info in list_backbones(tmp_path) if info.builtin)
+    assert (whole.name, whole.resolution, whole.zero_shot) == (BUILTIN, 32, "12 % on something")
+    assert (small.name, small.resolution, small.zero_shot) == (BUILTIN_SMALL, 16, "11 %")
+    assert "16 px" in small.title and small.licence == "a licence" and small.size_mb == whole.size_mb and small.where == whole.where
+    config = config_of(BUILTIN_SMALL, tmp_path)
+    assert config["model_cfg"]["vision_cfg"] == {**values["model_cfg"]["vision_cfg"], "image_size": 16}
+    assert config["preprocess_cfg"] == {**values["preprocess_cfg"], "size": 16}
+    assert config_of(BUILTIN, tmp_path)["model_cfg"] == values["model_cfg"]
+
+
 def test_a_broken_folder_does_not_break_the_list(backbone_folder: Path, tmp_path: Path) -> None:
     bad = tmp_path / "backbones" / "bad"
     shutil.copytree(backbone_folder, bad)
@@ -78,6 +101,6 @@ def test_no_backbones_folder_is_no_problem(tmp_path: Path) -> None:
 
 
 def test_names_and_paths(tmp_path: Path) -> None:
-    assert folder_of("builtin", tmp_path) == catalog.BUILTIN_FOLDER
+    assert folder_of(BUILTIN, tmp_path) == folder_of(BUILTIN_SMALL, tmp_path) == catalog.BUILTIN_FOLDER
     assert folder_of("ViT-B-32", tmp_path) == tmp_path / "backbones" / "ViT-B-32"
     assert folder_of(str(tmp_path / "x"), tmp_path) == tmp_path / "x"
