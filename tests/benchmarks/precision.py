@@ -6,12 +6,16 @@ out for export (`exporters.plain_layers`), and asked about one picture at a time
 few pictures, so that a busy machine slows all of them; medians of the turns and of each round's ratio to fp32 are written. `builtin` and
 `builtin-72` are the backbone in this repository; an open_clip name gets random weights, since time does not depend on them. Accuracy is
 measured where a run is exported (`variants.json`), not here.
+
+Files that take turns in one process also take each other's caches. `--processes N` asks the fp32 file of each model in N new processes, one
+after another, the models in turns, about pictures of 224 x 224: what a program sees that uses one file.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import sys
 import tempfile
@@ -104,6 +108,27 @@ def measure(name: str, folder: Path, rounds: int) -> dict[str, Any]:
     return rows
 
 
+def alone(path: Path) -> float:
+    """Milliseconds of one picture in the median, where nothing else is open."""
+    model = OnnxClassifier(path, cpu_only=True)
+    shown = [np.random.default_rng(number).integers(0, 256, (224, 224, 3), dtype=np.uint8) for number in range(60)]
+    spent = [model.predict([picture])[0].milliseconds for picture in (*shown, *shown)]
+    return statistics.median(spent[20:])
+
+
+def in_processes(names: list[str], folder: Path, processes: int) -> dict[str, list[float]]:
+    """What `alone` finds for the fp32 file of each model, in so many processes."""
+    paths = {name: folder / f"{name.replace('/', '-')}-alone.onnx" for name in names}
+    for name, path in paths.items():
+        export(backbone_of(name), path)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(processes):
+        for name, path in paths.items():
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                found[name].append(pool.apply(alone, (path,)))
+    return found
+
+
 def profile(name: str, folder: Path, runs: int = 60) -> list[str]:
     """Where the fp32 file's time goes, as onnxruntime's own profiler sees it: the operators that take the most."""
     path = folder / "profiled.onnx"
@@ -138,9 +163,18 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", default=["builtin", "ViT-B-32"])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--profile", action="store_true", help="also tell which operators of the fp32 file take the time")
+    parser.add_argument("--processes", type=int, default=0, metavar="N", help="ask each fp32 file in N new processes, and nothing else")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.manual_seed(1)
+    if args.processes:
+        with tempfile.TemporaryDirectory() as folder:
+            found = in_processes(args.models, Path(folder), args.processes)
+        if args.out:
+            args.out.write_text(json.dumps(found, indent=1))
+        for name, spent in found.items():
+            print(f"{name}: {statistics.median(spent):.1f} ms, from {min(spent):.1f} to {max(spent):.1f} in {len(spent)} processes")
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         results = {name: measure(name, Path(folder), args.rounds) for name in args.models}
     if args.out:
