@@ -23,7 +23,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from blocklora.cli.data import with_labels_of
-from blocklora.config import TrainingConfig
 from blocklora.experiments.heads import HEADS
 from blocklora.experiments.sets import few
 from blocklora.jobs.spec import RunSpec
@@ -32,6 +31,7 @@ from blocklora.presets import preset_config
 from blocklora.projects.folders import read_class_folders
 from blocklora.projects.home import default_home
 from blocklora.projects.splits import split
+from blocklora.services.runs import shots_of
 from blocklora.training.class_weights import Features
 from blocklora.training.control import Control
 from blocklora.training.data import Data
@@ -68,13 +68,18 @@ def frozen_heads(setup: Setup) -> dict[str, float]:
     }
 
 
-def one(bench: Path, name: str, seed: int, shots: int, config: TrainingConfig, args: argparse.Namespace) -> dict[str, Any]:
+def one(
+    bench: Path, name: str, seed: int, shots: int, preset: str, own_settings: dict[str, Any], args: argparse.Namespace
+) -> dict[str, Any]:
     """Train and measure once."""
     began = time.time()
     everything, _ = read_class_folders(bench / name / "train")
     test, _ = read_class_folders(bench / name / "test", keep_duplicates=True)
     dataset = few(everything, shots, seed)
+    config = dataclasses.replace(preset_config(preset, args.backbone, shots, seed), **own_settings)
     parts = split(dataset, config.held_out, seed)
+    # As the window does: a recipe whose length follows from the shots counts the images that it trains on.
+    config = dataclasses.replace(preset_config(preset, args.backbone, shots_of(dataset, parts), seed), **own_settings)
     own = plan(config, args.backbone, None, None, len(dataset.items), len(dataset.class_names)).adapter  # uncut where a backbone is costly
     spec = RunSpec(args.backbone, str(default_home()), dataclasses.replace(own, **json.loads(args.adapter)), config)
     data = Data(dataset, parts.train, parts.held_out, with_labels_of(test, dataset.class_names))
@@ -152,8 +157,9 @@ def main() -> int:
                     if key in done:
                         continue
                     own = {"estimate_minutes": 0.0, **json.loads(args.training)}  # test images judge here; cross-validation is asked for
-                    config = dataclasses.replace(preset_config(preset, args.backbone, shots, seed), **own)
-                    row = dict(zip(("set", "shots", "seed", "preset"), key, strict=True)) | one(args.bench, name, seed, shots, config, args)
+                    row = dict(zip(("set", "shots", "seed", "preset"), key, strict=True)) | one(
+                        args.bench, name, seed, shots, preset, own, args
+                    )
                     rows.append(row)
                     with args.out.open("a") as stream:
                         stream.write(json.dumps(row) + "\n")
