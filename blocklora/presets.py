@@ -32,7 +32,11 @@ class PresetText:
 PRESET_TEXTS = (
     PresetText("quick", "Quick", "For most projects. Finds out for how long to train, then does it on all images."),
     PresetText("balanced", "Balanced", "The same with more and smaller steps, for projects with many images."),
-    PresetText("thorough", "Thorough", "The full published recipe, start to end: nothing stops it early, and the last version is kept."),
+    PresetText(
+        "thorough",
+        "Thorough",
+        "The full published recipe, start to end: the last version is kept. On the built-in backbone Quick did better in every trial.",
+    ),
 )
 
 
