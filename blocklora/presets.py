@@ -35,7 +35,8 @@ PRESET_TEXTS = (
     PresetText(
         "thorough",
         "Thorough",
-        "The full published recipe, start to end: the last version is kept. On the built-in backbone Quick did better in every trial.",
+        "The full published recipe, start to end: the last version is kept. "
+        "On the built-in backbone the shorter ones did better in every trial.",
     ),
 )
 
