@@ -4,7 +4,7 @@ BENCH_DIR holds `<set>/train/<class>/*.jpg` and `<set>/test/<class>/*.jpg` with 
 preset this trains exactly as the product does (its held-out share is taken from the shots), then measures on all test images. Beside it
 stand frozen heads on the same features and all shots: nearest class mean, the discriminant that training may start from, and logistic
 regression. One JSON line a run; finished runs
-are not repeated.
+are not repeated, and one that was broken off goes on from its checkpoint, which lies beside the JSON lines as long as it trains.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from blocklora.projects.folders import read_class_folders
 from blocklora.projects.home import default_home
 from blocklora.projects.splits import split
 from blocklora.services.runs import shots_of
+from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
 from blocklora.training.class_weights import Features
 from blocklora.training.control import Control
 from blocklora.training.data import Data
@@ -42,7 +43,7 @@ from blocklora.training.loop import train
 from blocklora.training.metrics import calibration_error, reliability, softmax
 from blocklora.training.retrain import finish
 from blocklora.training.setup import Setup, prepare
-from blocklora.training.state import start_state
+from blocklora.training.state import Snapshot, start_state
 
 
 def last(generator: Any) -> Any:
@@ -69,9 +70,9 @@ def frozen_heads(setup: Setup) -> dict[str, float]:
 
 
 def one(
-    bench: Path, name: str, seed: int, shots: int, preset: str, own_settings: dict[str, Any], args: argparse.Namespace
+    bench: Path, name: str, seed: int, shots: int, preset: str, own_settings: dict[str, Any], checkpoint: Path, args: argparse.Namespace
 ) -> dict[str, Any]:
-    """Train and measure once."""
+    """Train and measure once, or go on from `checkpoint`, which is gone afterwards. Its seconds are those of the last start alone."""
     began = time.time()
     everything, _ = read_class_folders(bench / name / "train")
     test, _ = read_class_folders(bench / name / "test", keep_duplicates=True)
@@ -83,10 +84,17 @@ def one(
     own = plan(config, args.backbone, None, None, len(dataset.items), len(dataset.class_names)).adapter  # uncut where a backbone is costly
     spec = RunSpec(args.backbone, str(default_home()), dataclasses.replace(own, **json.loads(args.adapter)), config)
     data = Data(dataset, parts.train, parts.held_out, with_labels_of(test, dataset.class_names))
-    setup = last(prepare(spec, data, choose(args.device, config.precision, print), Control()))
+    before = load_checkpoint(checkpoint)
+    compute = choose(args.device, config.precision, print)
+    setup = last(prepare(spec, data, compute, Control(), choice=None if before is None else before.choice))
     heads = frozen_heads(setup) if args.heads else {}
     state = start_state(setup)
-    last(train(setup, state, config.steps, Control()))
+    if before is not None:
+        state.restore(before)
+        print(f"{name}, seed {seed}, {preset}: goes on from step {state.progress.step}", flush=True)
+    for item in train(setup, state, config.steps, Control()):
+        if isinstance(item, Snapshot):
+            save_checkpoint(checkpoint, item)
     found = last(finish(setup, state, Control()))
     measured = found.result
     judged = measured.get("cross_validated")
@@ -156,13 +164,15 @@ def main() -> int:
                     key = (name, shots, seed, preset + args.label)
                     if key in done:
                         continue
+                    checkpoint = args.out.with_name("-".join((args.out.stem, *map(str, key))) + ".safetensors")
                     own = {"estimate_minutes": 0.0, **json.loads(args.training)}  # test images judge here; cross-validation is asked for
                     row = dict(zip(("set", "shots", "seed", "preset"), key, strict=True)) | one(
-                        args.bench, name, seed, shots, preset, own, args
+                        args.bench, name, seed, shots, preset, own, checkpoint, args
                     )
                     rows.append(row)
                     with args.out.open("a") as stream:
                         stream.write(json.dumps(row) + "\n")
+                    checkpoint.unlink(missing_ok=True)
                     print(json.dumps(row), flush=True)
     print(summary(rows))
     return 0
