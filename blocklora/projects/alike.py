@@ -21,35 +21,29 @@ SIMILAR_COSINE = 0.92
 MIRRORED = np.uint64(0x5555555555555555)
 
 
-def alike_pairs(hashes: Sequence[str], values: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of pictures that are alike, from 64-bit hashes (16 hex digits) and normalised embeddings (N, D)."""
+def alike_groups(hashes: Sequence[str], values: np.ndarray) -> list[list[int]]:
+    """Pictures that are alike, in chains: groups of at least two positions, each sorted, in the order of their first ones.
+
+    Args:
+        hashes: 64 bits each, as 16 hex digits.
+        values: normalised embeddings (N, D), in the same order.
+
+    A picture is only held against those that it is not in one group with yet, so frames of a film, which are all alike, cost no more than
+    pictures that are not.
+    """
     bits = np.array([int(h, 16) for h in hashes], dtype=np.uint64)
-    found: list[tuple[int, int]] = []
+    group_of = np.arange(len(bits))
     for i in range(len(bits) - 1):
         differing = bits[i + 1 :] ^ bits[i]
         straight = np.bitwise_count(differing)
         close = np.minimum(straight, np.bitwise_count(differing ^ MIRRORED))
-        places = np.nonzero(close <= SIMILAR_BITS)[0]
-        if len(places):
-            cosines = values[i + 1 + places] @ values[i]
-            sure = (straight[places] <= NEAR_BITS) | (cosines >= SIMILAR_COSINE)
-            found += [(i, int(i + 1 + j)) for j in places[sure]]
-    return found
-
-
-def alike_groups(hashes: Sequence[str], values: np.ndarray) -> list[list[int]]:
-    """Pictures that are alike, in chains: groups of at least two positions, each sorted, in the order of their first ones."""
-    parent = list(range(len(hashes)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for i, j in alike_pairs(hashes, values):
-        parent[max(root(i), root(j))] = min(root(i), root(j))
+        others = np.nonzero((close <= SIMILAR_BITS) & (group_of[i + 1 :] != group_of[i]))[0]
+        if len(others):
+            cosines = values[i + 1 + others] @ values[i]
+            sure = (straight[others] <= NEAR_BITS) | (cosines >= SIMILAR_COSINE)
+            joined = np.unique(group_of[[i, *(i + 1 + others[sure])]])
+            group_of[np.isin(group_of, joined)] = joined[0]
     members: dict[int, list[int]] = {}
-    for i in range(len(hashes)):
-        members.setdefault(root(i), []).append(i)
+    for i, group in enumerate(group_of.tolist()):
+        members.setdefault(group, []).append(i)
     return [group for group in members.values() if len(group) > 1]

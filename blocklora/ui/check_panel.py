@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from blocklora.errors import StudioError
+from blocklora.errors import ProjectError, StudioError
 from blocklora.projects.kept import APART, RIGHT
 from blocklora.services.data_check import FEW, Found, Suspect, look
 from blocklora.ui import html
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blocklora.projects.records import ClassInfo, ImageInfo
 
 Update = dict[Any, Any]
-SHOWN = 12  # findings of a kind at once; the others come up as these are dealt with
+SHOWN = 12  # findings of a kind at once, and pictures of a group; the others come up as these are dealt with
 POOR = {
     "blurry": "is blurred",
     "dark": "is too dark to see much",
@@ -65,19 +65,38 @@ class CheckPanel:
         """One press: keep, move or delete; then the check and the tab anew."""
         project, ids = self.ctx.open_project(values), act.texts("ids")
         if act.name == "keep":
-            token = project.keep_images(ids, APART if act.text("kind") == APART else RIGHT)
+            token = project.keep_images(ids, RIGHT)
         elif act.name == "move":
             token = project.move_images(ids, act.text("to") or project.add_class(act.text("create")))
         elif act.name == "delete":
             token = project.delete_images(ids)
+        elif act.name == "keep-group":
+            token = project.keep_images(self._group_of(project, act), APART)
+        elif act.name == "keep-one":
+            token = project.delete_images([other for other in self._group_of(project, act) if other != act.text("id")])
         else:
             raise ValueError(f"the data check knows no act {act.name!r}")
         words = next((entry.words for entry in project.undoable() if entry.token == token), "Done.")
         undo = html.button("Undo", "undo", kind="quiet", data_to="images", data_token=token, data_project=project.id)
         drawn: Update = {self.room: self.draw(project), self.ctx.notice: notice(words, action=undo)}
-        if act.name == "keep":
+        if act.name in ("keep", "keep-group"):
             return drawn
         return drawn | {self.stage: self.redraw(project, act), self.ctx.rail: self.ctx.draw_rail(project.id)}
+
+    def _group_of(self, project: Project, act: Act) -> list[str]:
+        """The pictures that look like the one that was pressed, itself too; a page does not name them, since they may be thousands.
+
+        Raises:
+            ProjectError: they are not those any more that the person saw.
+        """
+        seen = look(project, TrainForm.kept(project).backbone, self.ctx.studio.finished_run(project))
+        for group in seen.alike if seen is not None else ():
+            ids = [image.id for image in group]
+            if act.text("id") in ids and len(ids) == act.number("count"):
+                return ids
+        raise ProjectError(
+            "These pictures are not the same any more as when they were shown.", "Look at them once more; nothing was changed."
+        )
 
 
 def build(ctx: Context, room: gr.HTML, stage: gr.HTML, redraw: Callable[[Project, Act], str]) -> CheckPanel:
@@ -158,6 +177,11 @@ def _press(label: str, send: str, ids: Sequence[str], *, kind: str = "", icon: s
     return html.local_button(label, "check-act", kind=kind, icon_name=icon, data_send=send, data_ids=list(ids), **data)
 
 
+def _press_group(label: str, send: str, image: ImageInfo, count: int, *, icon: str = "", **data: Any) -> str:
+    """A button that does something with all pictures that look like this one, of which there are `count`."""
+    return html.local_button(label, "check-group", icon_name=icon, data_send=send, data_id=image.id, data_count=count, **data)
+
+
 def _elsewhere(image: ImageInfo, label: str = "Another class…") -> str:
     return html.local_button(label, "check-move", icon_name="move", data_ids=[image.id])
 
@@ -184,20 +208,23 @@ def _suspects(project: Project, suspects: Sequence[Suspect]) -> list[str]:
 
 def _group(project: Project, group: Sequence[ImageInfo], names: dict[str, str]) -> str:
     """Pictures that look alike, the largest first, each with the way to keep it alone."""
-    ids = [image.id for image in group]
+    count = len(group)
     cells = []
-    for image in group:
+    for image in group[:SHOWN]:
         name = names.get(image.class_id, "")
-        others = [other for other in ids if other != image.id]
-        words = f"Keep only {image.original_name} of {name}, delete {html.plural(len(others), 'other')}"
-        button = _press("Keep only this", "delete", others, data_key=image.id, aria_label=words, title=words)
+        words = f"Keep only {image.original_name} of {name}, delete {html.plural(count - 1, 'other')}"
+        button = _press_group("Keep only this", "keep-one", image, count, data_key=image.id, aria_label=words, title=words)
         caption = f"<figcaption>{html.escape(name)}<small>{image.width} × {image.height}</small></figcaption>"
         cells.append(f"<figure>{_look(project, image, f'{image.original_name}, in {name}')}{caption}{button}</figure>")
     apart = len({image.class_id for image in group}) > 1
-    words = "The same picture, it seems, <b>in different classes</b>: one of them is wrong." if apart else "The same picture, it seems."
-    keep = _press("Keep all", "keep", ids, icon="check", data_kind=APART)
+    if count > SHOWN:  # nobody has so many copies; frames of a film, a burst, a scene from a tripod
+        where = " They lie <b>in different classes</b>." if apart else ""
+        words = f"{html.plural(count, 'picture')} that look nearly the same, as frames of a film do.{where} The {SHOWN} largest are shown."
+    else:
+        words = "The same picture, it seems, <b>in different classes</b>: one of them is wrong." if apart else "The same picture, it seems."
+    keep = _press_group("Keep all", "keep-group", group[0], count, icon="check")
     return (
-        f'<li data-key="{ids[0]}"><div class="row">{"".join(cells)}</div>'
+        f'<li data-key="{html.escape(group[0].id)}"><div class="row">{"".join(cells)}</div>'
         f'<div class="what"><p>{words}</p><div class="ways-out">{keep}</div></div></li>'
     )
 

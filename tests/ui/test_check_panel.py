@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tab_parts import Bench, finish, new_run
 
+from blocklora.errors import ProjectError
 from blocklora.files import read_json, write_json
 from blocklora.services.findings import Check, Doubt
 from blocklora.services.previews import PreviewFolder
@@ -96,8 +97,37 @@ def test_copies_that_are_kept_all_are_not_shown_again(panel: CheckPanel, preview
     ids = [image.id for image in previewing.project.images(None).items[:3]]
     write(previewing, alike=(tuple(ids),))
     assert "3 look alike" in panel.draw(previewing.project)
-    drawn = press(panel, previewing, "keep", ids=ids, kind="apart")
-    assert "nothing to mend" in drawn["check"]
+    drawn = press(panel, previewing, "keep-group", id=ids[0], count="3")
+    assert "nothing to mend" in drawn["check"] and "images" not in drawn
+
+
+def test_of_copies_one_alone_can_be_kept(panel: CheckPanel, previewing: Bench) -> None:
+    ids = [image.id for image in previewing.project.images(None).items[:3]]
+    write(previewing, alike=(tuple(ids),))
+    drawn = press(panel, previewing, "keep-one", id=ids[1], count="3", view={"at": "gallery"})
+    assert set(previewing.project.living(ids)) == {ids[1]} and drawn["images"] == "redrawn gallery"
+
+
+@pytest.mark.parametrize("name", ["keep-one", "keep-group"])
+def test_copies_that_are_not_the_ones_seen_are_left_alone(panel: CheckPanel, previewing: Bench, name: str) -> None:
+    ids = [image.id for image in previewing.project.images(None).items[:4]]
+    write(previewing, alike=(tuple(ids),))
+    for data in ({"id": ids[0], "count": "3"}, {"id": "elsewhere", "count": "4"}, {}):
+        with pytest.raises(ProjectError, match="not the same any more"):
+            press(panel, previewing, name, **data)
+    assert len(previewing.project.living(ids)) == 4 and not previewing.project.kept()
+
+
+def test_of_many_copies_some_are_drawn_and_all_are_dealt_with(panel: CheckPanel, previewing: Bench) -> None:
+    """Frames of a film can be thousands, and what is drawn travels with every look of the page."""
+    images = previewing.project.images(None).items
+    ids = [image.id for image in images]
+    write(previewing, alike=(tuple(ids),))
+    shown = panel.draw(previewing.project)
+    assert "24 pictures that look nearly the same" in shown and shown.count("Keep only this") == shown.count('data-do="look"') == 12
+    assert sum(shown.count(image) for image in ids) < 12 * 6 and "delete 23 others" in shown
+    press(panel, previewing, "keep-one", id=ids[20], count="24")
+    assert set(previewing.project.living(ids)) == {ids[20]}
 
 
 def test_a_tick_changes_nothing_that_is_the_same(panel: CheckPanel, previewing: Bench) -> None:

@@ -8,8 +8,13 @@
   studio.keepFolds("check");
 
   local["check-act"] = (element) => {
-    const { send: act, ids, toClass, kind } = element.dataset;
-    send("check", act, { ids: JSON.parse(ids), to: toClass || "", kind: kind || "", view: imagesView() });
+    const { send: act, ids, toClass } = element.dataset;
+    send("check", act, { ids: JSON.parse(ids), to: toClass || "", view: imagesView() });
+  };
+
+  local["check-group"] = (element) => {
+    const { send: act, id, count } = element.dataset;
+    send("check", act, { id, count, view: imagesView() });
   };
 
   local["check-move"] = async (element) => {
