@@ -80,7 +80,7 @@ class Library:
 
     def open(self, project_id: str) -> Project:
         """The project of this id. Raises ProjectError where there is none, or it is damaged or newer than this program."""
-        project = Project.open(self._folder(project_id), self.staging)
+        project = Project.open(self.folder(project_id), self.staging)
         cleaning.clean_sometimes(project.database, project.blobs)
         return project
 
@@ -126,7 +126,7 @@ class Library:
 
     def trash(self, project_id: str) -> str:
         """Put a project into the trash; the id that `restore` takes. A run in progress must be stopped first (the caller sees to it)."""
-        folder = self._folder(project_id)
+        folder = self.folder(project_id)
         self.trash_dir.mkdir(parents=True, exist_ok=True)
         trash_id = f"{folder.name}@{int(time.time() * 1000)}"
         _move(folder, self.trash_dir / trash_id)
@@ -158,8 +158,12 @@ class Library:
 
     # ---- folders
 
-    def _folder(self, project_id: str) -> Path:
-        """The folder of a project; an id is one plain folder name, never a way to elsewhere."""
+    def folder(self, project_id: str) -> Path:
+        """The folder of a project, also of one that cannot be opened; an id is one plain folder name, never a way to elsewhere.
+
+        Raises:
+            ProjectError: there is none.
+        """
         folder = self.projects / project_id
         if not project_id or folder.name != project_id or project_id in (".", "..") or not (folder / FILE_NAME).is_file():
             raise ProjectError("This project is no longer there.", "It may have been deleted in another window; choose another project.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,10 +46,14 @@ class Project:
             path.mkdir(parents=True)
         except FileExistsError as error:
             raise ProjectError(f"The folder {path} exists already.", "Choose another one.") from error
-        database = Database.create(path / FILE_NAME)
-        with database.write() as connection:
-            connection.execute("INSERT INTO project (one, name, created) VALUES (1, ?, ?)", (cleaned, time.time()))
-        return cls.open(path, staging)
+        try:
+            database = Database.create(path / FILE_NAME)
+            with database.write() as connection:
+                connection.execute("INSERT INTO project (one, name, created) VALUES (1, ?, ?)", (cleaned, time.time()))
+            return cls.open(path, staging)
+        except BaseException:  # a full disk: half a project would stand in the list and could not be opened
+            shutil.rmtree(path, ignore_errors=True)
+            raise
 
     @classmethod
     def open(cls, path: Path, staging: Path | None = None) -> Project:

@@ -123,10 +123,12 @@ class Studio:
     def trash_project(self, project_id: str) -> str:
         """Move a project to the trash; returns what `Library.restore` takes.
 
+        One that cannot be opened can be thrown away as well.
+
         Raises:
             JobError: a run of it is going on, and its worker would go on writing into the trash.
         """
-        if any(RunFolder(summary.path).alive() for summary in self.runs(self.library.open(project_id))):
+        if any(RunFolder(path).alive() for path in (self.library.folder(project_id) / "runs").glob("*")):
             raise JobError("a run of this project is still going on.", "Stop or cancel it, then delete the project.")
         return self.library.trash(project_id)
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from blocklora.errors import StudioError
 from blocklora.ui import html
-from blocklora.ui.forms import Act, notice
+from blocklora.ui.forms import Act, failure, notice
 from blocklora.ui.sample import make_sample
 from blocklora.ui.steps import follow
 from blocklora.ui.tab import NO_PROJECT, Context
@@ -78,10 +79,21 @@ class Rail:
         return {self.ctx.rail: self.ctx.draw_rail(chosen), self.ctx.project: chosen}
 
     def first_choice(self, wanted: str) -> str:
-        """The project a page opens with: the one it asks for where it is there, else the one worked on last."""
-        projects = self.studio.library.list()
-        known = [info.id for info in projects]
+        """The project a page opens with: the one it asks for where it is there and can be opened, else the one worked on last."""
+        known = [info.id for info in self.studio.library.list() if not info.problem]
         return wanted if wanted in known else known[0] if known else NO_PROJECT
+
+    def first_open(self, wanted: str) -> tuple[str, Project | None, str]:
+        """That project's id, the project, and a toast: what it needs and has not, or why the one that was asked for is not it."""
+        chosen = self.first_choice(wanted)
+        try:
+            project = self.ctx.maybe_project(chosen)
+        except StudioError as error:  # between two looks
+            return NO_PROJECT, None, failure(error)
+        broken = next((info for info in self.studio.library.list() if info.id == wanted and info.problem), None)
+        if broken is not None:
+            return chosen, project, notice(f"{broken.name} cannot be opened.", broken.problem, "danger")
+        return chosen, project, "" if project is None else self.about(project)
 
     def _open(self, act: Act, current: str, progress: Progress) -> tuple[str, str]:
         project = self.studio.library.open(act.text("id"))

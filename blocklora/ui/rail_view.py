@@ -39,11 +39,15 @@ def draw(projects: list[ProjectInfo], current: str) -> str:
 def _row(info: ProjectInfo, current: bool) -> str:
     name = html.escape(info.name)
     mark = ' aria-current="page"' if current else ""
+    count = f'<span class="count">{info.n_images:,}</span>'
+    if info.problem:
+        about = html.attrs(class_="count problem", role="img", aria_label="cannot be opened", title=info.problem)
+        count = f"<span{about}>{html.icon('triangle-alert', 15)}</span>"
     menu = html.icon_button(f"More for {info.name}", "ellipsis", do="project-menu", kind="quiet", data_id=info.id, data_name=info.name)
     return (
         f'<li class="{"current" if current else ""}">'
         f'<button type="button" class="open" data-act="open" data-id="{html.escape(info.id)}"{mark}>'
-        f'<span class="name">{name}</span><span class="count">{info.n_images:,}</span></button>{menu}</li>'
+        f'<span class="name">{name}</span>{count}</button>{menu}</li>'
     )
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, Response
@@ -92,11 +93,11 @@ def add_files(app: FastAPI, library: Library, downloads: Downloads, logged_in: C
 
     @app.get("/media/{project}/{kind}/{image}", include_in_schema=False)
     def picture(request: Request, project: str, kind: str, image: str) -> Response:
-        check(request, project, image)
+        check(request, image)
         if kind not in ("thumb", "view"):
             raise HTTPException(404)
         try:
-            owner = library.open(project)
+            owner = library.open(project)  # which judges the id: any plain name of a folder may be one
             path = owner.thumbnail(image) if kind == "thumb" else owner.view(image)
         except StudioError:
             raise HTTPException(404) from None
@@ -113,9 +114,9 @@ def add_files(app: FastAPI, library: Library, downloads: Downloads, logged_in: C
 
 def thumb_url(project_id: str, image_id: str) -> str:
     """The address of a picture's small copy."""
-    return f"/media/{project_id}/thumb/{image_id}"
+    return f"/media/{quote(project_id, safe='')}/thumb/{quote(image_id, safe='')}"
 
 
 def view_url(project_id: str, image_id: str) -> str:
     """The address of a picture's larger copy (long side at most 1024 pixels)."""
-    return f"/media/{project_id}/view/{image_id}"
+    return f"/media/{quote(project_id, safe='')}/view/{quote(image_id, safe='')}"

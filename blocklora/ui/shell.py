@@ -57,12 +57,10 @@ def build(studio: Studio, downloads: Downloads, local: bool = True) -> gr.Blocks
             built = [_build_tab(tab, ctx) for tab in known]
 
         def load(values: dict[Any, Any]) -> dict[Any, Any]:
-            chosen = rail.first_choice(str(values[project] or ""))
+            chosen, opened, toast = rail.first_open(str(values[project] or ""))
             selected = values[tab_key] if values[tab_key] in [tab.key for tab in known] else known[0].key
-            opened = ctx.maybe_project(chosen)
             drawn = {tab_bar: gr.Tabs(selected=selected), pill_html: pill.draw(opened), device_html: device(studio)}
-            about = rail.about(opened) if opened is not None else ""
-            return drawn | rail.open(chosen, values) | ({notice: about} if about else {})
+            return drawn | rail.open(chosen, values) | ({notice: toast} if toast else {})
 
         ticking = [refresh for refresh, _ in built if refresh.tick is not None]
 

@@ -209,3 +209,13 @@ def test_forgotten_previews_are_cleaned(library: Library, project: Project) -> N
     assert not stale.folder.exists() and fresh.folder.exists()
     staging.clean(library.staging, older_than=-1)
     assert list(library.staging.iterdir()) == []
+
+
+def test_a_project_that_could_not_be_made_leaves_nothing(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(connection: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("blocklora.projects.database.migrate", full)
+    with pytest.raises(ProjectError, match="disk is full"):
+        library.create("New")
+    assert library.list() == [] and list(library.projects.iterdir()) == []

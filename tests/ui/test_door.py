@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from blocklora.errors import ConfigError
 from blocklora.projects import intake
 from blocklora.projects.project import Project
 from blocklora.ui import server
+from blocklora.ui.routes import thumb_url, view_url
 from blocklora.ui.rules import HEADERS, Hosts, foreign_files, is_loopback, known_route, same_origin
 
 # ---- rules, one by one
@@ -224,6 +226,10 @@ def test_pictures_go_by_id_and_are_re_encoded(window: Served, project: Project, 
     assert window.get(f"/media/{project.id}/original/{image}").status_code == 404
     assert window.get(f"/media/{project.id}/thumb/i_nothing").status_code == 404
     assert window.get(f"/media/..%2f..%2fetc/thumb/{image}").status_code == 404
+    copied = project.path.with_name("Äpfel 1.2 – copy")  # as a file manager names a copy; any plain name of a folder is an id
+    shutil.copytree(project.path, copied)
+    assert window.get(thumb_url(copied.name, image)).content == window.get(thumb_url(project.id, image)).content
+    assert window.get(view_url(copied.name, image)).status_code == 200
 
 
 def test_downloads_are_only_what_was_offered(window: Served) -> None:

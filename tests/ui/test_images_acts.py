@@ -351,6 +351,28 @@ def test_page_opens_what_it_asks_for_else_the_latest(rail: Rail) -> None:
     assert rail.first_choice(first) == first
 
 
+def test_a_project_that_cannot_be_opened_keeps_nobody_from_the_others(rail: Rail, library: Library) -> None:
+    good = turn(rail, "new", name="Good")[PROJECT]
+    broken = turn(rail, "new", name="Broken")[PROJECT]
+    index = library.projects / broken / "project.sqlite"
+    for path in index.parent.glob("project.sqlite*"):
+        path.unlink()
+    index.write_bytes(b"")  # as a full disk leaves it; the newest of all
+    chosen, project, toast = rail.first_open(broken)
+    assert chosen == good and project is not None and project.id == good
+    assert "cannot be opened" in toast and "not the index" in toast
+    assert rail.first_open("")[0] == rail.first_open(good)[0] == good and rail.first_open(good)[2] == ""
+    shown = rail.open(chosen, {})[RAIL]
+    assert shown.count('aria-label="cannot be opened"') == 1
+    turn(rail, "trash", good, id=broken)
+    assert [info.id for info in library.list()] == [good] and len(library.trashed()) == 1
+    index = library.projects / good / "project.sqlite"
+    for path in index.parent.glob("project.sqlite*"):
+        path.unlink()
+    index.write_bytes(b"")
+    assert rail.first_open(good)[:2] == ("-", None) and "cannot be opened" in rail.first_open(good)[2]
+
+
 def test_sample_comes_with_the_product(rail: Rail, library: Library) -> None:
     project = make_sample(rail.studio)
     assert all(info.count >= 10 for info in project.classes())
