@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 20
+WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.3) if os.name == "nt" else ()
+"""Seconds between tries to replace a file: Windows refuses it while anybody has the old one open, as readers have for moments."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -23,7 +26,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        _replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -47,6 +50,16 @@ def publish(temporary: Path, final: Path) -> None:
     with temporary.open("rb+") as stream:
         os.fsync(stream.fileno())
     final.parent.mkdir(parents=True, exist_ok=True)
+    _replace(temporary, final)
+
+
+def _replace(temporary: Path, final: Path) -> None:
+    for seconds in WAITS:
+        try:
+            temporary.replace(final)
+            return
+        except PermissionError:
+            time.sleep(seconds)
     temporary.replace(final)
 
 

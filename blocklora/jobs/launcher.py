@@ -61,6 +61,8 @@ class LocalLauncher:
                 env=worker_environment(),
                 cwd=log.parent,
                 start_new_session=True,
+                # The same for Windows, which knows no sessions: without a console of its own it would get the Ctrl-C of the server's.
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
         _children.append(child)
         return child.pid

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -53,29 +54,36 @@ class Watcher(threading.Thread):
         self.trained = False
         self.follower: subprocess.Popen[bytes] | None = None
         self._stopped = False
+        self._beaten = float("-inf")
 
     def run(self) -> None:
-        beaten = 0.0
         while True:
-            if time.monotonic() - beaten > BEAT_SECONDS:
-                beat(self._run.heartbeat_path)
-                beaten = time.monotonic()
-            wish = self._run.requested()
-            if wish == CANCEL:
-                self._cancel()
-            elif wish == STOP and not self.trained:
-                self._say(Note("Stopped before the first step: there was nothing to keep."))
-                self._cancel()
-            elif wish == STOP and self.control is not None and not self._stopped:
-                self._stopped = True
-                self.control.stop()
+            # A full disk, or a hiccup of a home on the network, passes; a thread that ended by it would leave every later wish unheard.
+            with suppress(OSError, ValueError):
+                self.look()
             time.sleep(WATCH_SECONDS)
+
+    def look(self) -> None:
+        """Once: beat where it is time to, and do what is wished."""
+        wish = self._run.requested()
+        if wish == CANCEL:
+            self._cancel()
+        elif wish == STOP and not self.trained:
+            self._say(Note("Stopped before the first step: there was nothing to keep."))
+            self._cancel()
+        elif wish == STOP and self.control is not None and not self._stopped:
+            self._stopped = True
+            self.control.stop()
+        if time.monotonic() - self._beaten > BEAT_SECONDS:
+            beat(self._run.heartbeat_path)
+            self._beaten = time.monotonic()
 
     def _cancel(self) -> None:
         """End at once: nothing that a cancelled run was doing is kept, and every file it publishes is written atomically."""
         if self.follower is not None:
             self.follower.kill()
-        self._say(Cancelled())
+        with suppress(OSError):  # a full disk keeps nobody from ending it
+            self._say(Cancelled())
         os._exit(0)
 
 

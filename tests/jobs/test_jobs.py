@@ -9,18 +9,20 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import JobError
-from blocklora.files import write_json
+from blocklora.files import read_json, write_json
 from blocklora.jobs.devices import devices, resolve
 from blocklora.jobs.events import KINDS, EventWriter, Failed, Note, Step, Validation, read_events
 from blocklora.jobs.liveness import alive, beat
-from blocklora.jobs.run_folder import RunFolder
+from blocklora.jobs.run_folder import STOP, RunFolder
 from blocklora.jobs.spec import RunSpec
 from blocklora.jobs.turns import Turns
+from blocklora.training.worker import Watcher
 
 
 def test_events_come_back_as_they_were(tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_waiting_can_be_given_up_and_dead_runs_do_not_block(tmp_path: Path) -> N
 
 def test_a_killed_worker_gives_its_turn_back(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from blocklora.jobs.turns import Turns; from blocklora.jobs.run_folder import RunFolder;"
+        "import sys, pathlib; from blocklora.jobs.turns import Turns; from blocklora.jobs.run_folder import STOP, RunFolder;"
         "from blocklora.jobs.liveness import beat\n"
         "run = RunFolder(pathlib.Path(sys.argv[2])); run.path.mkdir(); beat(run.heartbeat_path)\n"
         "t = Turns(pathlib.Path(sys.argv[1]), 'cpu'); t.enter(run); s = t.take(run, lambda: False); print('held', flush=True); input()"
@@ -154,6 +156,53 @@ def test_a_killed_worker_gives_its_turn_back(tmp_path: Path) -> None:
     child.stdin.close()
     turns.enter(run)
     assert turns.take(run, lambda: time.monotonic() - began > 20) is not None
+
+
+def test_a_wish_is_heard_after_a_hiccup_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class End(Exception):
+        pass
+
+    run = RunFolder(tmp_path / "run")
+    run.control_path.mkdir(parents=True)  # can be neither read nor written as a file
+    run.heartbeat_path.mkdir()
+    watcher, wishes = Watcher(run, run.writer()), []
+    watcher.trained = True
+    watcher.control = SimpleNamespace(stop=lambda: wishes.append("stop"))  # type: ignore[assignment]
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 1:
+            run.control_path.rmdir()
+        elif len(slept) == 2:
+            write_json(run.control_path, {"action": STOP})
+        elif len(slept) == 4:
+            raise End
+
+    monkeypatch.setattr("blocklora.training.worker.time.sleep", sleep)
+    with pytest.raises(End):
+        watcher.run()
+    assert wishes == ["stop"] and run.heartbeat_path.is_dir()
+
+
+def test_a_file_that_somebody_reads_is_replaced_when_they_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where that is refused meanwhile."""
+    path, tries = tmp_path / "file.json", []
+    real = Path.replace
+
+    def replace_(self: Path, target: Path) -> Path:
+        tries.append(target)
+        if len(tries) < 3:
+            raise PermissionError(13, "in use")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_)
+    with pytest.raises(PermissionError):  # where a refusal means what it says
+        write_json(path, 1)
+    tries.clear()
+    monkeypatch.setattr("blocklora.files.WAITS", (0.0, 0.0, 0.0))
+    write_json(path, 2)
+    assert read_json(path) == 2 and len(tries) == 3 and [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
 
 
 def test_specification_round_trip_and_refusal() -> None:
