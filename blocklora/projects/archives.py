@@ -9,7 +9,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from blocklora.errors import ImportRefused
@@ -19,6 +19,7 @@ from blocklora.projects.limits import DEFAULT_LIMITS, IntakeLimits, words
 from blocklora.projects.names import shown
 from blocklora.projects.sources import Candidate, Skipped, Source, common_top, is_hidden, label_of, refuse_head
 
+UTF8 = 0x800  # flag of a member: its name is in UTF-8
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, struct.error, ValueError)
@@ -43,12 +44,23 @@ def open_archive(path: Path, limits: IntakeLimits = DEFAULT_LIMITS) -> Iterator[
         members, directory = _announced(path)
         if members > limits.archive_members or directory > limits.archive_directory_bytes:
             raise _too_many(path, members, "members", limits.archive_members)
-        archive = zipfile.ZipFile(path)
+        archive = _named_as_meant(zipfile.ZipFile(path))
     except _BROKEN as error:
         raise ImportRefused(f"{path.name} is not a zip file that can be read.", "Make a new zip and try again.") from error
     with archive:
         _weigh(archive, path, limits)
         yield archive
+
+
+def _named_as_meant(archive: zipfile.ZipFile) -> zipfile.ZipFile:
+    """The archive with names in UTF-8 where their writer did not say that they are, as macOS's Finder does: zipfile reads such bytes as
+    those of the first PCs. What is no UTF-8 stays as it was read.
+    """
+    for member in archive.infolist():
+        if not member.flag_bits & UTF8:
+            with suppress(UnicodeError):
+                member.filename = member.filename.encode("cp437").decode("utf-8")
+    return archive
 
 
 def _announced(path: Path) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
@@ -91,6 +92,9 @@ def _inside(base: Path, given: str) -> Path | None:
     """The real file that a cell names, where it lies inside `base`."""
     if "\\" in given and not (base / given).exists():
         given = PureWindowsPath(given).as_posix()  # tables written on Windows, read elsewhere
+    # An accented letter can be written in two ways, and macOS writes names of files in the other one than keyboards write cells.
+    forms = [given, *(unicodedata.normalize(form, given) for form in ("NFC", "NFD"))]
+    given = next((form for form in forms if (base / form).exists()), given)
     try:
         path = (base / given).resolve()
     except (OSError, RuntimeError, ValueError):

@@ -81,7 +81,8 @@ class GoingOn:
         lost = self.changes(now).lost_classes
         if lost:
             raise TrainingError(f"the classes are others: {', '.join(lost)} is gone.", "Start a new training in Train.")
-        before = {item.sha256: item.sha256 in self.held_out for item in self.dataset.items}
+        # An image that only an earlier run learned from, and that was away meanwhile, is known to the adapters all the same.
+        before = dict.fromkeys(self._learned_earlier(), False) | {item.sha256: item.sha256 in self.held_out for item in self.dataset.items}
         parts = split_after(now, before, share, seed)
         seen = {now.items[i].label for i in parts.train}
         empty = [name for label, name in enumerate(now.class_names) if label not in seen]
@@ -95,7 +96,9 @@ class GoingOn:
         rows = self.result["held_out"]["images"]
         answers = {sha[row["image_id"]]: self.dataset.class_ids[row["predicted"]] for row in rows if row.get("image_id") in sha}
         shutil.copyfile(self.run.measured_path, run.start_path)
-        seen = {item.sha256 for item in self.dataset.items} - self.held_out | set(
-            (read_json(self.run.start_info_path) or {}).get("seen", ())
-        )
+        seen = {item.sha256 for item in self.dataset.items} - self.held_out | self._learned_earlier()
         write_json(run.start_info_path, {"run": self.run.name, "choice": self.result["choice"], "answers": answers, "seen": sorted(seen)})
+
+    def _learned_earlier(self) -> set[str]:
+        """Contents of the images that the runs learned from which this one goes on from itself."""
+        return set((read_json(self.run.start_info_path) or {}).get("seen", ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,14 @@ def csv_plan(project: Project, folder: Path, text: str | bytes, base: Path | Non
 def test_tables(project: Project, folder: Path, text: str) -> None:
     plan = csv_plan(project, folder, text)
     assert plan.classes == [("Tom", 1), ("Rex", 1)] and plan.skipped == []
+
+
+@pytest.mark.parametrize(("there", "asked"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_table_may_write_accents_in_the_other_way(project: Project, folder: Path, there: str, asked: str) -> None:
+    (folder / unicodedata.normalize(there, "Äpfel")).mkdir()
+    (folder / unicodedata.normalize(there, "Äpfel/grün.png")).write_bytes(encoded(7))
+    plan = csv_plan(project, folder, unicodedata.normalize(asked, "path,label\nÄpfel/grün.png,Apfel\n"))
+    assert plan.classes == [("Apfel", 1)] and plan.skipped == []
 
 
 def test_table_names_each_bad_row(project: Project, folder: Path) -> None:

@@ -59,6 +59,29 @@ def test_which_folder_is_the_class(project: Project, make_zip: MakeZip, members:
     assert [skipped.kind for skipped in plan.skipped] == ["unlabelled"] * left_out
 
 
+def test_names_of_a_zip_made_by_the_finder_of_macos(project: Project, make_zip: MakeZip) -> None:
+    """Which writes UTF-8 and does not say so."""
+    names = ["A\u0308pfel/eins.png", "苹果/zwei.png", "plain/drei.png"]
+    path = make_zip({name: encoded(number) for number, name in enumerate(names)})
+    data = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.find(signature)
+        while at >= 0:
+            data[at + flags + 1] &= ~0x08  # bit 11
+            at = data.find(signature, at + 4)
+    path.write_bytes(data)
+    with zipfile.ZipFile(path) as archive:
+        assert "苹果/zwei.png" not in archive.namelist(), "this shows nothing: the names say that they are UTF-8"
+    plan = plan_zip(project, path)
+    assert sorted(plan.classes) == [("plain", 1), ("Äpfel", 1), ("苹果", 1)] and plan.skipped == []
+
+
+def test_names_of_a_zip_from_the_first_pcs(project: Project, make_zip: MakeZip) -> None:
+    path = make_zip({"Hxlle/1.png": encoded(1)})
+    path.write_bytes(path.read_bytes().replace(b"Hxlle", b"H\x94lle"))  # cp437, and no UTF-8
+    assert plan_zip(project, path).classes == [("Hölle", 1)]
+
+
 def test_loose_pictures_can_be_given_a_class(project: Project, make_zip: MakeZip) -> None:
     plan = plan_zip(project, make_zip({"1.png": encoded(1), "cats/2.png": encoded(2)}), loose_class="Other")
     assert sorted(plan.classes) == [("Other", 1), ("cats", 1)]

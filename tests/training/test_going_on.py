@@ -194,3 +194,15 @@ def test_what_the_chain_learned_from_tests_nothing(trained: Callable, tiny_home:
     third_run = make_run(tmp_path / "third", tiny_home, dataset, third.split(dataset, 0.2, 1), replace(request, start=third))
     begun = Start.read(third_run.path)
     assert begun is not None and apart[0].sha256 in begun.seen and apart[1].sha256 not in begun.seen
+
+
+def test_what_the_chain_learned_from_is_held_out_no_more_when_it_comes_back(sample_pictures: Path, tmp_path: Path) -> None:
+    """Pictures of the first run that were away from the second: the third one's adapters have learned from them."""
+    dataset, _ = read_class_folders(sample_pictures)
+    away = set(range(0, len(dataset.items), 3))
+    second = replace(dataset, items=tuple(item for i, item in enumerate(dataset.items) if i not in away))
+    run = RunFolder(tmp_path / "second")
+    start = GoingOn(run, second, frozenset(), {})
+    assert away & set(start.split(dataset, 0.5, 1).held_out), "this shows nothing: none of them would be held out anyway"
+    write_json(run.start_info_path, {"seen": [dataset.items[i].sha256 for i in away]})
+    assert not start.split(dataset, 0.5, 1).held_out

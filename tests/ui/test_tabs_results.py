@@ -290,6 +290,11 @@ def test_mended_images_are_trained_on_from_here(bench: Bench) -> None:
     assert again.start_path.read_bytes() == b"adapters" and again.spec()["training"]["steps"] == round(run.spec()["training"]["steps"] / 2)
     answers = read_json(again.start_info_path)["answers"]
     assert answers[bench.project.image(row["image_id"]).sha256] == ids[row["predicted"]] and len(answers) == result["held_out"]["n"]
+    # Whoever mends again and again has as many steps each time, not half of a half.
+    write_json(again.result_path, {**finish(again, bench), "choice": choice})
+    again.measured_path.write_bytes(b"adapters")
+    third = bench.studio.train_again(bench.project, again)
+    assert third.spec()["training"]["steps"] == again.spec()["training"]["steps"]
     held = read_json(again.dataset_path)
     assert {held["dataset"]["items"][i]["sha256"] for i in held["held_out"]} == set(answers)
 
