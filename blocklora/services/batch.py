@@ -132,7 +132,7 @@ def fill(batch: Batch, task: Task, predictor: Predictor) -> None:
         batch.seconds = time.monotonic() - began
         if batch.given_up:
             return
-    batch.files["csv"] = make_file(batch, "csv")
+    batch.files["csv"], _ = make_file(batch, "csv")
 
 
 def answer_waiting(table: Table, predictor: Predictor) -> Iterator[Row]:
@@ -163,8 +163,9 @@ def _decode(decoder: Decoder, entry: Entry) -> np.ndarray | Refused:
 KINDS = {"csv": "csv", "parquet": "parquet", "zip": "zip"}  # and the ending of each
 
 
-def make_file(batch: Batch, kind: str) -> Path:
-    """A file of a finished table, in its folder: a table as CSV or Parquet, or the pictures in a zip of class folders.
+def make_file(batch: Batch, kind: str) -> tuple[Path, int]:
+    """A file of a finished table, in its folder: a table as CSV or Parquet, or the pictures in a zip of class folders; and how many
+    pictures are not in it since they are no longer there.
 
     Raises:
         StudioError: it cannot be made.
@@ -176,8 +177,8 @@ def make_file(batch: Batch, kind: str) -> Path:
     elif kind == "parquet":
         tables.write_parquet(target, batch.table)
     else:
-        sorting.zip_sorted(batch.table, target, lambda: batch.given_up)
-    return target
+        return target, sorting.zip_sorted(batch.table, target, lambda: batch.given_up)
+    return target, 0
 
 
 def start_making(batch: Batch, words: str, work: Callable[[], str]) -> None:

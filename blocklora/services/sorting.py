@@ -64,21 +64,31 @@ def sort_into(table: Table, folder: Path, link: bool = False, stop: Callable[[],
     return Sorted(placed, links, failed)
 
 
-def zip_sorted(table: Table, path: Path, stop: Callable[[], bool] = lambda: False) -> None:
-    """A zip with a folder for each class, and every picture that has an answer in its class's folder, as it is.
+def zip_sorted(table: Table, path: Path, stop: Callable[[], bool] = lambda: False) -> int:
+    """A zip with a folder for each class, and every picture that has an answer in its class's folder, as it is; how many could not be
+    taken there.
 
     Raises:
-        ExportError: it was given up.
+        ExportError: it was given up, or no picture is left.
     """
     table.forget_copies()
-    with published(path) as made, zipfile.ZipFile(made, "x", zipfile.ZIP_STORED) as archive:  # pictures are compressed already
-        for entry, name in _at_hand(table):
-            with _closing(entry):
-                if stop():
-                    raise ExportError("The zip was given up.", "Predict again.")
-                if not entry.refused:
+    placed = failed = 0
+    with published(path) as made:
+        # Pictures are compressed already. A zip knows no time before 1980, as files without one have it.
+        with zipfile.ZipFile(made, "x", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
+            for entry, name in _at_hand(table):
+                with _closing(entry):
+                    if stop():
+                        raise ExportError("The zip was given up.", "Predict again.")
+                    if entry.refused:
+                        failed += 1
+                        continue
                     archive.write(entry.path, next(place for place in _names(entry.row, name) if table.claim(entry.row, place)))
+                    placed += 1
+        if failed and not placed:
+            raise ExportError("None of the pictures is there any more.", "Choose them again and predict.")
     table.forget_copies()
+    return failed
 
 
 def _at_hand(table: Table) -> Iterator[tuple[Entry, str]]:

@@ -34,7 +34,7 @@ def _something_else(project: Project) -> str:
     small = "".join(f'<img src="{thumb_url(project.id, image.id)}" alt="" loading="lazy" decoding="async">' for image in images)
     look = html.button("View all", "gallery", kind="quiet", data_class=info.id) if info.count else ""
     return (
-        f'<section class="apart" data-drop="{info.id}" data-name="{html.escape(info.name)}" aria-label="{html.escape(info.name)}">'
+        f"<section{html.attrs(class_='apart', data_drop=info.id, data_name=info.name, aria_label=info.name)}>"
         f'<div class="words"><h3>{html.escape(info.name)} <span>{count}</span></h3>'
         "<p>Pictures of none of your classes, like an empty table. They show when to answer “none of these”, and are never trained on.</p>"
         f'</div><div class="few">{small}</div><div class="tools">{look}'
@@ -49,7 +49,7 @@ def _tests(classes: list[ClassInfo]) -> str:
     count = html.plural(total, "picture") if total else "optional"
     tested = [info for info in classes if info.tests]
     chips = "".join(
-        f'<button type="button" class="b chip" data-act="gallery" data-class="{info.id}" data-part="{TEST}" '
+        f'<button type="button" class="b chip" data-act="gallery" data-class="{html.escape(info.id)}" data-part="{TEST}" '
         f'aria-label="{html.escape(f"Test pictures of {info.name}: {info.tests:,}")}">'
         f"<span>{html.escape(info.name)}</span><b>{info.tests:,}</b></button>"
         for info in tested[:CHIPS]

@@ -249,7 +249,7 @@ def _counts(found: Found) -> str:
 
     def row(info: ClassInfo, words: str) -> str:
         add = html.local_button("Add", "add-files", kind="quiet", icon_name="upload", data_id=info.id, data_name=info.name)
-        return f'<li data-key="{info.id}"><p><b>{html.escape(info.name)}</b> {html.escape(words)}</p>{add}</li>'
+        return f'<li data-key="{html.escape(info.id)}"><p><b>{html.escape(info.name)}</b> {html.escape(words)}</p>{add}</li>'
 
     few = [row(info, f"has {html.plural(info.count, 'picture')}.") for info in found.few[:SHOWN]]
     uneven = [

@@ -82,11 +82,11 @@ def _card(project: Project, info: ClassInfo) -> str:
     images = project.images(info.id, 0, STRIP).items if info.count else []
     few = info.count < MIN_IMAGES
     words = html.plural(info.count, "picture") + (f", needs {MIN_IMAGES}" if few else "")
-    name = html.escape(info.name)
+    name, key = html.escape(info.name), html.escape(info.id)
     own = {"data_id": info.id, "data_name": info.name}
     return (
-        f'<article class="class-card" data-drop="{info.id}" data-name="{name}" data-key="{info.id}">'
-        f'<header><input class="name" data-change="rename" data-id="{info.id}" value="{name}" maxlength="200" aria-label="Class name" '
+        f'<article class="class-card" data-drop="{key}" data-name="{name}" data-key="{key}">'
+        f'<header><input class="name" data-change="rename" data-id="{key}" value="{name}" maxlength="200" aria-label="Class name" '
         f'spellcheck="false"><span class="count{" few" if few else ""}">{words}</span>'
         f"{html.icon_button(f'More for {info.name}', 'ellipsis', do='class-menu', kind='quiet', **own)}"
         f"</header>{_strip(project.id, info, images)}<footer>"
@@ -103,8 +103,8 @@ def _strip(project_id: str, info: ClassInfo, images: list[ImageInfo]) -> str:
     cells = "".join(f'<img src="{thumb_url(project_id, image.id)}" alt="" loading="lazy" decoding="async">' for image in images)
     more = info.count - len(images)
     rest = f'<span class="more">+{more:,}</span>' if more > 0 else ""
-    label = html.escape(f"View all of {info.name}")
-    return f'<button type="button" class="strip" data-act="gallery" data-class="{info.id}" aria-label="{label}">{cells}{rest}</button>'
+    about = html.attrs(class_="strip", data_act="gallery", data_class=info.id, aria_label=f"View all of {info.name}")
+    return f'<button type="button"{about}>{cells}{rest}</button>'
 
 
 def _new_card(project_id: str) -> str:

@@ -49,7 +49,7 @@ def draw(project: Project, gallery: Gallery) -> str:
     )
     return (
         f'<div class="images gallery" data-view="{html.escape(_json(Gallery(info.id, page.page, part).to_view()))}" '
-        f'data-classes="{html.escape(_json(names(classes)))}" data-drop="{info.id}" data-name="{html.escape(info.name)}"'
+        f'data-classes="{html.escape(_json(names(classes)))}" data-drop="{html.escape(info.id)}" data-name="{html.escape(info.name)}"'
         f"{html.attrs(data_part=part or None, data_else=apart.choice(project) if info is not other else None)}>"
         f'<div class="toolbar">{html.button("Classes", "cards", kind="quiet", icon_name="arrow-left")}'
         f'<h2>{html.escape(info.name)}</h2><span class="count">{html.plural(page.total, what)}</span>'
@@ -72,13 +72,13 @@ def _other_part(part: str) -> str:
 
 
 def _shot(project_id: str, image: ImageInfo) -> str:
-    name, facts = html.escape(image.original_name), f"{image.original_name} · {image.width} × {image.height}"
+    key, name, facts = html.escape(image.id), html.escape(image.original_name), f"{image.original_name} · {image.width} × {image.height}"
     look = html.icon_button(
         f"Look at {image.original_name}", "maximize-2", do="look", kind="over", data_src=view_url(project_id, image.id), data_words=facts
     )
     return (
-        f'<div class="shot" data-key="{image.id}">'
-        f'<button type="button" role="checkbox" aria-checked="false" aria-label="{name}" data-do="choose" data-id="{image.id}">'
+        f'<div class="shot" data-key="{key}">'
+        f'<button type="button" role="checkbox" aria-checked="false" aria-label="{name}" data-do="choose" data-id="{key}">'
         f'<img src="{thumb_url(project_id, image.id)}" alt="" loading="lazy" decoding="async" title="{html.escape(facts)}">'
         f'<span class="tick">{html.icon("check", 13)}</span></button>{look}</div>'
     )

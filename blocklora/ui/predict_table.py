@@ -46,8 +46,8 @@ def make(act: Act, batch: Batch, local: bool) -> None:
 
 
 def _file(batch: Batch, kind: str) -> str:
-    batch.files[kind] = make_file(batch, kind)
-    return ""
+    batch.files[kind], missing = make_file(batch, kind)
+    return f"{html.plural(missing, 'picture')} could not be put into the zip: no longer there." if missing else ""
 
 
 def _sort(batch: Batch, folder: Path) -> str:

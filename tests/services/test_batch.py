@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blocklora.errors import ImportRefused, ModelFileError
+from blocklora.errors import ExportError, ImportRefused, ModelFileError
 from blocklora.services.batch import Batch, Batches, Task, fill, make_file, start_making
 from blocklora.services.batch_files import list_paths, list_uploads
 
@@ -118,7 +118,7 @@ def test_parquet_keeps_names_and_kinds(mixed_zip: Path, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     batch = run_of([("many.zip", mixed_zip)], tmp_path / "out")
-    found = pq.read_table(make_file(batch, "parquet"))
+    found = pq.read_table(make_file(batch, "parquet")[0])
     assert found.column_names == read_csv(batch.files["csv"])[0]
     assert found["file"].to_pylist() == [row.name for row in batch.table.rows()]
     assert found["label"].to_pylist() == ["=red", None, None, None, None, "green"]
@@ -129,9 +129,25 @@ def test_parquet_keeps_names_and_kinds(mixed_zip: Path, tmp_path: Path) -> None:
 def test_zip_of_sorted_pictures_has_the_very_files(mixed_zip: Path, tmp_path: Path) -> None:
     red = picture(tmp_path / "up" / "red.png", (240, 0, 0))
     batch = run_of([("red.png", red), ("many.zip", mixed_zip)], tmp_path / "out")
-    with zipfile.ZipFile(make_file(batch, "zip")) as archive, zipfile.ZipFile(mixed_zip) as given:
+    with zipfile.ZipFile(make_file(batch, "zip")[0]) as archive, zipfile.ZipFile(mixed_zip) as given:
         assert sorted(archive.namelist()) == ["=red/red (2).png", "=red/red.png", "green/=green.png"]
         assert archive.read("=red/red.png") == red.read_bytes() and archive.read("=red/red (2).png") == given.read("folder/red.png")
+
+
+def test_a_zip_says_what_is_not_in_it(tmp_path: Path) -> None:
+    """Uploads are put away after some hours; a file may have no time, or one that a zip does not know."""
+    old, gone = (picture(tmp_path / "up" / f"{name}.png", (240, 0, number)) for number, name in enumerate(("old", "gone")))
+    os.utime(old, (0, 0))
+    batch = run_of([("old.png", old), ("gone.png", gone)], tmp_path / "out")
+    gone.unlink()
+    path, missing = make_file(batch, "zip")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["=red/old.png"] and missing == 1
+    old.unlink()
+    path.unlink()
+    with pytest.raises(ExportError, match="None of the pictures"):
+        make_file(batch, "zip")
+    assert not list((tmp_path / "out").glob("sorted-*"))
 
 
 def test_a_folder_is_walked_in_order_without_what_is_left_out(tmp_path: Path) -> None:

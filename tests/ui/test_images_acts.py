@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html as stdlib_html
 import re
+import sqlite3
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,6 +19,7 @@ from tab_parts import NOTICE, PROJECT, RAIL, STAGE, images_tab
 from blocklora.errors import ImportRefused, ProjectError
 from blocklora.projects.library import Library
 from blocklora.projects.project import Project
+from blocklora.projects.records import TEST
 from blocklora.services.predicting import Predictor
 from blocklora.services.studio import Studio
 from blocklora.ui import imports
@@ -222,6 +225,22 @@ def test_names_never_become_markup(
     assert "<img src=x" not in page
     library.rename(own_project.id, EVIL)
     assert "<img src=x" not in draw(library.list(), own_project.id)
+
+
+def test_ids_of_a_strangers_project_never_become_markup(
+    tab: ImagesTab, own_project: Project, uploads: Path, make_pictures: MakePictures
+) -> None:
+    press(tab, "add-files", files=uploaded(uploads, make_pictures(classes=1, each=2)), name="rose")
+    nasty = f'c_">{EVIL}'
+    with closing(sqlite3.connect(own_project.path / "project.sqlite")) as connection, connection:
+        connection.execute("UPDATE classes SET id = ? WHERE role = ''", (nasty,))
+        connection.execute("UPDATE images SET class_id = ?, id = 'i_' || seq || ?", (nasty, f'">{EVIL}'))
+    cards, page = tab.show(own_project)[STAGE], press(tab, "gallery", **{"class": nasty})[STAGE]
+    assert "rose" in cards and "/thumb/" in cards and page.count('role="checkbox"') == 2
+    assert "<img src=x" not in cards + page
+    image = own_project.images(nasty).items[0]
+    own_project.move_part([image.id], TEST)
+    assert "<img src=x" not in tab.show(own_project)[STAGE] + press(tab, "gallery", **{"class": nasty, "part": TEST})[STAGE]
 
 
 def test_an_import_waits_for_its_answer(
