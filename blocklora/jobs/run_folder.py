@@ -14,6 +14,7 @@ from blocklora.jobs.liveness import alive
 
 STOP, CANCEL = "stop", "cancel"
 LOG_TAIL_BYTES = 16_384
+PROJECTS = "projects"  # the folder of all projects in a data home
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class RunFolder:
         return self.export_dir / "model.onnx"
 
     def spec(self) -> dict[str, Any]:
-        """The specification that the run was made from.
+        """The specification that the run was made from. Of a project's run, data home and project are those in which it lies now: both may
+        have been moved or copied since.
 
         Raises:
             JobError: the folder is not a run.
@@ -101,6 +103,9 @@ class RunFolder:
         values = read_json(self.spec_path)
         if not isinstance(values, dict):
             raise JobError(f"{self.path} is not a run: it has no spec.json.", "Name a folder that `train` wrote.")
+        around = self.path.absolute().parents  # <home>/projects/<project>/runs/<run>
+        if values.get("project_id") and len(around) > 3 and (around[0].name, around[2].name) == ("runs", PROJECTS):
+            values |= {"home": str(around[3]), "project_id": around[1].name}
         return values
 
     def result(self) -> dict[str, Any] | None:

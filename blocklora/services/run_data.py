@@ -24,12 +24,12 @@ class RunData:
 
     def items(self, section: str, rows: Sequence[Mapping[str, Any]]) -> list[Item]:
         """The pictures that a section of the result was measured on, in the order of its rows. Test pictures that looked like training
-        pictures have no row: those that are left are known by their paths.
+        pictures have no row: those that are left are known by their ids, outside a project by their paths.
         """
         if section == "test":
-            counted = {row.get("path") for row in rows}
+            counted = {row.get("image_id") or row.get("path") for row in rows}
             items = [] if self.test is None else list(self.test.items)
-            return items if len(items) == len(rows) else [item for item in items if item.path in counted]
+            return items if len(items) == len(rows) else [item for item in items if (item.image_id or item.path) in counted]
         if section == "cross_validated":  # every picture, judged by a model that had not seen it
             return list(self.dataset.items)
         return [self.dataset.items[i] for i in self.held_out]
@@ -51,16 +51,17 @@ def read_run_data(run: RunFolder) -> RunData:
     values = read_json(run.dataset_path)
     if not isinstance(values, dict) or "dataset" not in values:
         raise JobError(f"the run {run.name} has no dataset.json, so nobody knows its pictures.", "Choose another run.")
-    dataset = Dataset.from_dict(values["dataset"])
-    if not all(Path(item.path).exists() for item in dataset.items):
-        dataset = dataset.located(run.dataset_path.parents[2])  # <project>/runs/<run>/dataset.json
-    test = values.get("test")
+    test, project = values.get("test"), run.dataset_path.absolute().parents[2]  # <project>/runs/<run>/dataset.json
     return RunData(
-        dataset,
+        _where_it_is(Dataset.from_dict(values["dataset"]), project),
         tuple(map(int, values.get("train", ()))),
         tuple(map(int, values.get("held_out", ()))),
-        Dataset.from_dict(test) if isinstance(test, dict) else None,
+        _where_it_is(Dataset.from_dict(test), project) if isinstance(test, dict) else None,
     )
+
+
+def _where_it_is(dataset: Dataset, project: Path) -> Dataset:
+    return dataset if all(Path(item.path).exists() for item in dataset.items) else dataset.located(project)
 
 
 def has(result: Mapping[str, Any], section: str) -> bool:

@@ -212,6 +212,20 @@ def test_specification_round_trip_and_refusal() -> None:
         RunSpec.from_dict({**spec.to_dict(), "format": 99})
 
 
+def test_a_run_belongs_where_it_lies(tmp_path: Path) -> None:
+    """A project that was copied by hand, or a data home that was moved: what the run says of its place is no longer true."""
+    spec = RunSpec("builtin", "/old/home", project_id="first", then=("exporters.worker",))
+    run = RunFolder(tmp_path / "projects" / "first copy" / "runs" / "r")
+    write_json(run.spec_path, spec.to_dict())
+    found = RunSpec.from_dict(run.spec())
+    assert found == replace(spec, home=str(tmp_path), project_id="first copy")
+    elsewhere = RunFolder(tmp_path / "first" / "runs" / "r")  # in no data home
+    write_json(elsewhere.spec_path, spec.to_dict())
+    assert RunSpec.from_dict(elsewhere.spec()) == spec
+    write_json(run.spec_path, replace(spec, project_id="").to_dict())  # of the command line: its home is not where its output lies
+    assert run.spec()["home"] == "/old/home"
+
+
 def test_a_run_from_before_a_setting_is_done_again_as_it_was() -> None:
     spec = RunSpec("builtin", "/home")
     values = spec.to_dict()

@@ -15,9 +15,13 @@ from blocklora.errors import JobError
 from blocklora.files import read_json, write_json
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.projects.dataset import Dataset, Item
+from blocklora.projects.intake import accept, plan_folder
+from blocklora.projects.library import Library
+from blocklora.projects.records import TEST
 from blocklora.projects.splits import Split
 from blocklora.services.report import write_report
 from blocklora.services.run_compare import compare, often, sign_test, verdict
+from blocklora.services.run_data import read_run_data
 from blocklora.services.run_notes import LONGEST, read_note, write_note
 from blocklora.services.runs import RunRequest, Runs, make_run
 from blocklora.training.metrics import report
@@ -141,6 +145,22 @@ def test_damaged_results_are_told_and_nothing_in_them_is_markup(tmp_path: Path) 
 
 
 # ---- notes
+
+
+def test_pictures_of_a_moved_project_are_found_again_its_test_pictures_too(tmp_path: Path, make_pictures: Any) -> None:
+    library = Library(tmp_path / "home")
+    project = library.create("Fruit")
+    accept(project, plan_folder(project, make_pictures(classes=2, each=6), local_mode=True, allowed_roots=[tmp_path]))
+    project.move_part([image.id for image in project.images(None).items[::2]], TEST)
+    own, tests = project.dataset(), project.test_dataset()
+    assert tests is not None and len(own.items) == len(tests.items) == 6
+    write_json(project.runs_dir / "r" / "dataset.json", {"dataset": own.to_dict(), "train": [0], "held_out": [1], "test": tests.to_dict()})
+    moved = project.path.with_name("elsewhere")
+    project.path.rename(moved)
+    data = read_run_data(RunFolder(moved / "runs" / "r"))
+    assert data.test is not None and all(Path(item.path).is_file() for item in (*data.dataset.items, *data.test.items))
+    rows = [{"path": item.path, "image_id": item.image_id} for item in tests.items[1:]]  # one looked like a training picture
+    assert [item.sha256 for item in data.items("test", rows)] == [item.sha256 for item in tests.items[1:]]
 
 
 def test_a_note_is_kept_changed_and_taken_away(tmp_path: Path) -> None:
