@@ -87,7 +87,7 @@ def make_export(run: RunFolder, progress: Progress) -> dict[str, Any]:
         metadata = replace(metadata_of(loaded.meta, run.result() or {}).with_labels(labels), reject=record)
         export_onnx(loaded.classifier, metadata, made)
         progress("Checking it against the trained model", 0.65)
-        predictor = OnnxClassifier(made)
+        predictor = OnnxClassifier(made, cpu_only=True)
         checked = parity.gate(predictor.predict, expected, pictures)
         progress("Measuring its speed", 0.95)
         milliseconds = latency(predictor, expected.on_canvas[0][0])

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 MAX_BATCH = 16
 TRIED = (1, 4, MAX_BATCH)  # pictures at once that a file from elsewhere is tried with, and then run with
 BATCH_VALUES = 3 * 4_000_000  # bytes of pictures in one run: inside, they become floats and are copied a few times
-PROVIDERS = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "CPUExecutionProvider")
+PROVIDERS: dict[str, dict[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}, "CPUExecutionProvider": {}}
+"""What may run a file, the first that is there, each with its options: only what computes in full precision, so that answers are those the
+file was checked with. CUDA would otherwise round products to ten bits; Core ML computes in half precision wherever it can.
+"""
 
 T = TypeVar("T")
 
@@ -59,7 +62,7 @@ class OnnxClassifier:
         path: the .onnx file; it is checked before a session is made of it.
         threads: threads of one run; None for one per core.
         many: it is opened for many pictures (see `exporters.stream`), so that `threads` are runs at once, of one thread each.
-        cpu_only: leave accelerators out, for measuring.
+        cpu_only: leave accelerators out, for measuring and for checking a file against the trained model.
         tried_first: let the file answer in a process of its own before this one runs it; for every file that this program has not
             just made itself.
 
@@ -211,14 +214,17 @@ def _groups(shapes: Sequence[tuple[int, ...]], allowed: Sequence[int] | None) ->
 
 
 def make_session(path: Path, threads: int, providers: Sequence[str]) -> ort.InferenceSession:
-    """A session of a checked file; read as ONNX whatever else it looks like, and never as onnxruntime's own format."""
+    """A session of a checked file on `providers` (of `PROVIDERS`).
+
+    It is read as ONNX whatever else it looks like, and never as onnxruntime's own format.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     # onnxruntime keeps a plan of memory for every size of picture that it has seen: many pictures have many sizes.
     options.enable_mem_pattern = threads > 1
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    return ort.InferenceSession(str(path), options, providers=list(providers))
+    return ort.InferenceSession(str(path), options, providers=[(name, PROVIDERS[name]) for name in providers])
 
 
 def _mark(path: Path) -> tuple[int, int, int] | None:

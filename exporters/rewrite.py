@@ -54,7 +54,7 @@ def rewrite(run: RunFolder, change: Change, news: dict[str, Any], progress: Prog
         change(run.onnx_path, made)
         progress("Checking it against the trained model", 0.3)
         pictures, source, total = pipeline.gate_pictures(Data.read(run.dataset_path), pipeline.retrained(run))
-        predictor = OnnxClassifier(made)
+        predictor = OnnxClassifier(made, cpu_only=True)
         expected = parity.reference(_trained(run, spec, predictor).ask, pictures)
         checked = parity.gate(predictor.predict, expected, pictures)
         progress("Publishing it", 0.9)

@@ -13,6 +13,9 @@ from blocklora.clip.precision import has_bf16
 from blocklora.lora.quick import quicken
 from blocklora.processor import cpu_cores
 
+FULL = ("MPS backend out of memory", "DefaultCPUAllocator: can't allocate memory")
+"""What torch says where the memory is full; it has a class of its own for that on cuda alone."""
+
 
 @dataclass(frozen=True)
 class Compute:
@@ -50,6 +53,11 @@ class Compute:
         return {"mps": "Apple GPU"}.get(self.device.type, f"CPU, {torch.get_num_threads()} threads")
 
 
+def short_of_memory(error: RuntimeError) -> bool:
+    """Whether this says that the device's memory is full."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in FULL)
+
+
 def choose(device: str, precision: str, say: Callable[[str], None]) -> Compute:
     """The device and format to use; `say` hears when it is not the one that was asked for."""
     found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -59,6 +67,10 @@ def choose(device: str, precision: str, say: Callable[[str], None]) -> Compute:
         wanted = found
     if wanted == "cpu":
         torch.set_num_threads(cpu_cores())
+    elif wanted == "cuda":
+        torch.backends.cudnn.allow_tf32 = (
+            False  # on by default for convolutions: what is measured would be of shorter numbers than the file
+        )
     if precision == "auto":
         precision = "bf16" if has_bf16(torch.device(wanted)) else "fp32"
     return Compute(torch.device(wanted), precision)

@@ -6,7 +6,7 @@ held-out ones, when it is measured, and again after a second training), and two 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from blocklora.clip.prompts import image_features
 from blocklora.clip.split import Split
 from blocklora.clip.turns import mean_of_turns, turned
 from blocklora.errors import TrainingError
-from blocklora.training.device import Compute
+from blocklora.training.device import Compute, short_of_memory
 from blocklora.training.pictures import CHUNK, EvalSet
 
 KEEP_BYTES = 2**28  # 1,700 pictures at ViT-B/32; those beyond run through all layers each time
@@ -48,14 +48,17 @@ class Entering:
         try:
             on_device = inputs.to(self._compute.device)
             hidden = torch.stack([self.split.lower(look).float() for look in self._looks(on_device)], dim=1)  # (N, turns, L, width)
-        except torch.OutOfMemoryError:
+            found = self._upper(hidden)
+        except RuntimeError as error:
+            if not short_of_memory(error):
+                raise
             self._compute.free()
             return self._whole(inputs)
         for path, row in zip(paths, hidden.cpu(), strict=True):
             if path not in self._kept and self.n_bytes + row.nbytes <= self._limit:
                 self._kept[path] = row.clone()
                 self.n_bytes += row.nbytes
-        return self._upper(hidden)
+        return found
 
     def features(self, images: EvalSet) -> torch.Tensor:
         """Normalised embeddings (N, D) of a set of pictures, on the CPU in fp32; only what is not kept is decoded or runs whole."""
@@ -67,7 +70,7 @@ class Entering:
         with torch.inference_mode():
             for places in _chunks(known):
                 rows = torch.stack([self._kept[images.paths[place]] for place in places])
-                found[places] = self._upper(rows.to(self._compute.device))
+                found[places] = in_pieces(lambda some: self._upper(some.to(self._compute.device)), rows, self._compute)
             done = 0
             for inputs in images.only(rest).chunks():
                 places = rest[done : done + len(inputs)]
@@ -98,19 +101,30 @@ def _chunks(places: list[int]) -> list[list[int]]:
 
 
 def embed(backbone: Backbone, inputs: torch.Tensor, compute: Compute) -> torch.Tensor:
-    """Normalised embeddings (N, D) on the CPU in fp32, in halves where the device's memory does not hold all inputs at once.
+    """Normalised embeddings (N, D) on the CPU in fp32, in pieces where memory is short.
+
+    Raises:
+        TrainingError: it does not hold a single image.
+    """
+    return in_pieces(lambda some: image_features(backbone.model, some.to(compute.device)).float().cpu(), inputs, compute)
+
+
+def in_pieces(work: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, compute: Compute) -> torch.Tensor:
+    """What `work` gives for inputs (N, ...), (N, ...) too: of their halves where the device's memory does not hold all at once.
 
     Raises:
         TrainingError: it does not hold a single image.
     """
     try:
-        return image_features(backbone.model, inputs.to(compute.device)).float().cpu()
-    except torch.OutOfMemoryError as error:
+        return work(inputs)
+    except RuntimeError as error:
+        if not short_of_memory(error):
+            raise
         if len(inputs) == 1:
             raise too_small() from error
         compute.free()
     first, second = inputs.split((len(inputs) + 1) // 2)
-    return torch.cat([embed(backbone, first, compute), embed(backbone, second, compute)])
+    return torch.cat([in_pieces(work, first, compute), in_pieces(work, second, compute)])
 
 
 def embed_all(backbone: Backbone, images: EvalSet, compute: Compute) -> torch.Tensor:

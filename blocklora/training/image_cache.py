@@ -124,7 +124,7 @@ class ImageCache:
             row[:high, :wide] = image
             row[high : high + EDGE, :wide] = image[-1:]
             row[: high + EDGE, wide : wide + EDGE] = row[: high + EDGE, wide - 1 : wide]
-        pixels = padded.to(device, non_blocking=True).permute(0, 3, 1, 2).float()  # (N, 3, H, W)
+        pixels = padded.to(device).permute(0, 3, 1, 2).float()  # (N, 3, H, W)
         cut = crop_resize_flip(pixels, boxes, flips, self.size)
         # Drawn last and only where it is wanted: without it everything is as it would be if there were no such thing.
         return quarter_turns(cut, torch.randint(0, 4, (len(chosen),), generator=generator)) if self.rotated else cut

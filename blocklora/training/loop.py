@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from blocklora.clip.pixels import normalise
 from blocklora.jobs.events import Event, Note, Step, Validation
 from blocklora.training.control import Control, StopRequested
+from blocklora.training.device import short_of_memory
 from blocklora.training.entering import too_small
 from blocklora.training.metrics import fit_temperature
 from blocklora.training.sampling import PIXELS, batch_positions, generator_of
@@ -116,12 +117,15 @@ def _validate(setup: Setup, state: State) -> Event:
     return Validation(progress.step, correct, len(setup.held_out), losses.mean().item(), best)
 
 
-def _smaller(setup: Setup, state: State, error: torch.OutOfMemoryError) -> Note:
-    """Halve the pieces a batch is computed in.
+def _smaller(setup: Setup, state: State, error: RuntimeError) -> Note:
+    """Halve the pieces a batch is computed in, where this error says that memory is short.
 
     Raises:
         TrainingError: a piece is a single image already.
+        RuntimeError: it says something else.
     """
+    if not short_of_memory(error):
+        raise error
     if state.progress.micro_batch == 1:
         raise too_small() from error
     state.progress.micro_batch = max(1, state.progress.micro_batch // 2)
@@ -154,7 +158,7 @@ def train(setup: Setup, state: State, steps: int, control: Control, later: int =
                 group["lr"] = cosine(progress.step, steps, group["peak"])
             try:
                 loss = one_step(setup, state, progress.step)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
                 yield _smaller(setup, state, error)
                 continue
             progress.step += 1

@@ -73,6 +73,7 @@ def footprint(backbone: Backbone, adapters: Adapters, compute: Compute) -> Footp
 def free_bytes(compute: Compute) -> int:
     """Memory that nobody uses now, on the device that trains."""
     if compute.device.type == "cuda":
+        compute.free()  # what torch only keeps for later is not used
         return int(torch.cuda.mem_get_info(compute.device)[0])
     return int(psutil.virtual_memory().available)
 

@@ -79,10 +79,11 @@ def probe(home: Path, name: str, device: str) -> Speed:
 
     names = tokenise([f"class {i}" for i in range(NAMES)], ["a photo of a {}."], backbone).to(compute.device)
 
-    def naming() -> None:
+    def naming() -> float:
         with compute.autocast():
             weights = text_class_weights(backbone.model, names)
         torch.autograd.grad(weights.float().sum(), adapters.parameters(), allow_unused=True)
+        return float(weights.detach().float().sum())  # waits for the device, as the others do
 
     remember_footprint(home, device, name, footprint(backbone, adapters, compute))
     remember_depth(home, name, Depth(adapters.n_layers["image"], split_image_tower(backbone.model, 1) is not None))

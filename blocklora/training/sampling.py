@@ -8,7 +8,7 @@ import torch
 def generator_of(seed: int, stream: int, index: int) -> torch.Generator:
     """A generator for one purpose (`stream`) and one position (`index`) of a run."""
     generator = torch.Generator()
-    # Distinct odd multipliers keep the three numbers from colliding for any step count in use.
+    # The generator keeps 32 bits of it, in which one purpose is another one's fifteenth position further on; they draw different things.
     generator.manual_seed((seed * 1_000_003 + stream) * 4_294_967_311 + index & (2**63 - 1))
     return generator
 

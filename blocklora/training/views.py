@@ -25,6 +25,7 @@ from blocklora.errors import TrainingError
 from blocklora.plan import views_wanted
 from blocklora.preprocess import Preprocess
 from blocklora.training.device import Compute
+from blocklora.training.entering import in_pieces
 from blocklora.training.image_cache import ImageCache
 from blocklora.training.sampling import PIXELS, generator_of
 
@@ -95,14 +96,14 @@ class Views:
             if not self._known[view, group]:
                 self._compute_group(self._kept, view, group)
         rows = torch.stack([self._kept[view, index] for view, index in pairs])
-        return rows.to(self._below.compute.device, non_blocking=True).float()
+        return rows.to(self._below.compute.device).float()
 
     def _compute_group(self, kept: torch.Tensor, view: int, group: int) -> None:
         first = group * GROUP
         indices = range(first, min(first + GROUP, len(self._cache)))
         pixels = self._cache.batch(indices, generator_of(self._seed, PIXELS, group * MOST + view), self._below.compute.device)
-        hidden = self._below(pixels)
-        kept[view, first : first + len(hidden)] = hidden.to("cpu", torch.float16)
+        hidden = in_pieces(lambda some: self._below(some).to("cpu", torch.float16), pixels, self._below.compute)
+        kept[view, first : first + len(hidden)] = hidden
         self._known[view, group] = True
 
     def _room(self, shape: torch.Size) -> torch.Tensor:

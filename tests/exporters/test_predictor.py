@@ -120,20 +120,23 @@ def test_says_what_it_is(model: OnnxClassifier, exported: Exported) -> None:
 
 def test_provider_is_the_sessions_own_word(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     """An accelerator that is wanted and offered, but does not start, is not named."""
-    asked: list[list[str]] = []
+    asked: list[list[tuple[str, dict[str, str]]]] = []
     real = ort.InferenceSession
 
-    def session(path: str, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
+    def session(path: str, options: ort.SessionOptions, providers: list[tuple[str, dict[str, str]]]) -> ort.InferenceSession:
         asked.append(providers)
         assert options.intra_op_num_threads == 1
         return real(path, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(
-        predictor.ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "OtherProvider", "CPUExecutionProvider"]
+        predictor.ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CoreMLExecutionProvider", "CPUExecutionProvider"]
     )
     monkeypatch.setattr(predictor.ort, "InferenceSession", session)
     assert OnnxClassifier(exported.path, threads=1).provider == "CPUExecutionProvider"
-    assert asked == [["CUDAExecutionProvider", "CPUExecutionProvider"]]
+    # Nothing that computes in less than full precision: neither Core ML nor the short products of CUDA.
+    assert asked == [[("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})]]
+    OnnxClassifier(exported.path, threads=1, cpu_only=True)
+    assert asked[1] == [("CPUExecutionProvider", {})]
 
 
 def test_no_session_is_made_of_a_refused_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

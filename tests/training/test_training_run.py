@@ -23,7 +23,7 @@ from blocklora.training.checkpoint import load_checkpoint, save_checkpoint
 from blocklora.training.class_weights import Choice
 from blocklora.training.control import Control
 from blocklora.training.data import Data
-from blocklora.training.device import choose
+from blocklora.training.device import choose, short_of_memory
 from blocklora.training.loop import train
 from blocklora.training.setup import Setup, prepare
 from blocklora.training.state import Snapshot, start_state
@@ -297,7 +297,26 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(make_tiny_run: Calla
     assert all(torch.allclose(gradients[0][name], gradients[1][name], rtol=1e-3, atol=1e-6) for name in gradients[0])
 
 
-def test_out_of_memory_halves_the_pieces_and_goes_on(make_tiny_run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+# Only cuda has a class for it.
+OUT_OF_MEMORY = pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("pretend"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+    ids=["cuda", "mps", "cpu"],
+)
+
+
+def test_what_torch_says_of_a_full_memory_is_known() -> None:
+    with pytest.raises(RuntimeError) as told:
+        torch.empty(2**50)
+    assert short_of_memory(told.value) and not short_of_memory(RuntimeError("shapes do not match"))
+
+
+@OUT_OF_MEMORY
+def test_out_of_memory_halves_the_pieces_and_goes_on(error: RuntimeError, make_tiny_run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     from blocklora.training import loop
 
     setup = ready(make_tiny_run(steps=2))
@@ -307,7 +326,7 @@ def test_out_of_memory_halves_the_pieces_and_goes_on(make_tiny_run: Callable, mo
     def scarce(setup: Setup, state: loop.State, step: int) -> object:
         if state.progress.micro_batch > 2:
             failures.append(state.progress.micro_batch)
-            raise torch.OutOfMemoryError("pretend")
+            raise error
         return real(setup, state, step)
 
     monkeypatch.setattr(loop, "one_step", scarce)
@@ -319,7 +338,20 @@ def test_out_of_memory_halves_the_pieces_and_goes_on(make_tiny_run: Callable, mo
     assert state.progress.step == 2
 
 
-def test_embedding_halves_what_does_not_fit(make_tiny_run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_error_ends_the_run(make_tiny_run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    from blocklora.training import loop
+
+    def broken(*_: object) -> object:
+        raise RuntimeError("shapes do not match")
+
+    setup = ready(make_tiny_run(steps=2))
+    monkeypatch.setattr(loop, "one_step", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        drain(train(setup, start_state(setup), 2, Control()))
+
+
+@OUT_OF_MEMORY
+def test_embedding_halves_what_does_not_fit(error: RuntimeError, make_tiny_run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     from blocklora.errors import TrainingError
     from blocklora.training import entering as room
     from blocklora.training.entering import embed_all
@@ -330,7 +362,7 @@ def test_embedding_halves_what_does_not_fit(make_tiny_run: Callable, monkeypatch
 
     def scarce(model: object, images: torch.Tensor) -> torch.Tensor:
         if len(images) > most:
-            raise torch.OutOfMemoryError("pretend")
+            raise error
         sizes.append(len(images))
         return real(model, images)
 

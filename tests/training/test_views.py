@@ -66,6 +66,19 @@ def test_every_group_is_computed_once(cache: ImageCache) -> None:
     assert lower.groups == [1] + [GROUP, 5] * 3
 
 
+def test_a_group_that_memory_does_not_hold_goes_in_pieces(cache: ImageCache) -> None:
+    class Scarce(Lower):
+        def __call__(self, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 9:
+                raise torch.OutOfMemoryError("pretend")
+            return super().__call__(images)
+
+    scarce = Scarce()
+    pairs = [(view, index) for view in range(2) for index in range(IMAGES)]
+    assert torch.equal(made(cache, scarce).batch(pairs), made(cache, Lower()).batch(pairs))
+    assert scarce.groups == [1] + [8, 8, 8, 8, 5] * 2
+
+
 def test_the_order_of_asking_changes_nothing(cache: ImageCache) -> None:
     first, second = made(cache, Lower()), made(cache, Lower())
     second.batch([(2, 30), (0, 1)])
