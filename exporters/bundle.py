@@ -18,7 +18,7 @@ from blocklora.jobs.run_folder import RunFolder
 from blocklora.jobs.spec import RunSpec
 from blocklora.training.data import Data
 from exporters.model_card import Facts, model_card
-from exporters.pipeline import gate_pictures
+from exporters.pipeline import gate_pictures, retrained
 from exporters.predictor import OnnxClassifier, Prediction
 from exporters.web_runtime import packages_folder, web_runtime
 from exporters.zip_file import README, Progress, new_zip
@@ -29,7 +29,7 @@ TOLERANCE = 1e-3
 FILES = (
     ("model.onnx", "the classifier: preprocessing, weights, labels and calibration in one file"),
     ("labels.json", "the classes, in the order of the file's probabilities"),
-    ("predict.py", "labels files and folders; needs onnxruntime, NumPy and Pillow"),
+    ("predict.py, pictures.py", "labels files and folders; needs onnxruntime, NumPy, Pillow and pillow-heif"),
     ("verify.py, expected.json, test-image.png", "checks that the file gives here what it gave where it was made"),
     ("serve.py, Dockerfile, requirements.txt", "a small web service (FastAPI)"),
     ("web/", "a page that runs the classifier in the browser (onnxruntime-web), with nothing from the network"),
@@ -124,4 +124,5 @@ def _facts(run: RunFolder, spec: RunSpec, model: OnnxClassifier, data: Data, mis
         files=files,
         adapter=model.record.adapter,
         web_missing=missing,
+        retrained=retrained(run),
     )

@@ -22,8 +22,9 @@ NAMED = 30  # classes that the first sentence names
 class Facts:
     """What a card is written from.
 
-    `result` is the run's result.json, `counts` the training and held-out images of each class, `checked` the parity gate's record in
-    export.json, `files` what else is in the bundle: (name, what it is).
+    `result` is the run's result.json, `counts` the training and held-out images of each class, `report` export.json with the parity gate's
+    record, `files` what else is in the bundle: (name, what it is). `retrained` says that the file learned from the held-out images too,
+    after they had been measured.
     """
 
     title: str
@@ -35,6 +36,12 @@ class Facts:
     files: Sequence[tuple[str, str]]
     adapter: Mapping[str, Any]
     web_missing: str = ""
+    retrained: bool = False
+
+    @property
+    def learned(self) -> list[int]:
+        """How many images of each class the file learned from."""
+        return [train + held if self.retrained else train for train, held in self.counts]
 
 
 def model_card(facts: Facts) -> str:
@@ -101,15 +108,16 @@ def _summary(facts: Facts) -> str:
     return (
         f"Tells {len(facts.labels)} classes of pictures apart: {names}{more}. `model.onnx` takes 8-bit pictures of any size and gives a "
         f"probability for each class; preprocessing is inside. It is {facts.backbone.title}, fine-tuned with Block-LoRA on "
-        f"{sum(train for train, _ in facts.counts):,} pictures."
+        f"{sum(facts.learned):,} pictures."
     )
 
 
-def _how(result: Mapping[str, Any]) -> str:
+def _how(facts: Facts) -> str:
     """What the judging model had not seen."""
-    folds = result.get("cross_validated", {}).get("folds")
-    if headline(result).kind == "cross_validated":
-        return f", each judged by a model that had not seen it ({folds}-fold cross-validation; this file learned from all of them)"
+    folds, all_learned = facts.result.get("cross_validated", {}).get("folds"), facts.retrained or not any(held for _, held in facts.counts)
+    if headline(facts.result).kind == "cross_validated":
+        this = "this file learned from all of them" if all_learned else "this file learned from those that were not kept aside"
+        return f", each judged by a model that had not seen it ({folds}-fold cross-validation; {this})"
     return " that it was not trained on"
 
 
@@ -122,7 +130,7 @@ def _accuracy(facts: Facts) -> str:
     lines = [
         "## How good",
         "",
-        f"Right on **{section['correct']} of {section['n']} {_which(facts.result)}**{_how(facts.result)}: "
+        f"Right on **{section['correct']} of {section['n']} {_which(facts.result)}**{_how(facts)}: "
         f"{percent(section['top1'])}, 95 % interval {percent(low)} to {percent(high)} (Wilson).{since}",
         "",
         "| | right | of | |",
@@ -188,8 +196,12 @@ def _threshold(facts: Facts) -> str:
 
 
 def _data(facts: Facts) -> str:
-    rows = [f"| {cell(label)} | {train} | {held} |" for label, (train, held) in zip(facts.labels, facts.counts, strict=True)]
-    return "\n".join(["## What it was trained on", "", "| class | training pictures | kept aside |", "| --- | --- | --- |", *rows])
+    rows = [
+        f"| {cell(label)} | {learned} | {held} |"
+        for label, learned, (_, held) in zip(facts.labels, facts.learned, facts.counts, strict=True)
+    ]
+    kept = "of them kept aside at first, to measure" if facts.retrained else "kept aside"
+    return "\n".join(["## What it was trained on", "", f"| class | training pictures | {kept} |", "| --- | --- | --- |", *rows])
 
 
 def _use(facts: Facts) -> str:
@@ -215,12 +227,14 @@ python serve.py --port 8000
 
 def _limits(facts: Facts) -> str:
     section = measured(facts.result)
-    few = min((train for train, _ in facts.counts), default=0)
+    few = min(facts.learned, default=0)
+    strange = "- It answers with one of its classes whatever the picture shows; it cannot say that a picture shows none of them. "
+    if facts.report.get("reject"):
+        strange = "- It can say that a picture shows none of its classes (`known`), and overlooks some that look like them. "
     lines = [
         "## Limits",
         "",
-        "- It answers with one of its classes whatever the picture shows; it cannot say that a picture shows none of them. "
-        "Treat a low probability as a question, not an answer.",
+        f"{strange}Treat a low probability as a question, not an answer.",
         "- Pictures taken elsewhere, by another camera or in other light than the training pictures are harder than the figures above say.",
     ]
     if section:

@@ -17,7 +17,8 @@ import onnxruntime
 import uvicorn
 from fastapi import FastAPI, HTTPException, Query, UploadFile
 
-from predict import HERE, read
+from pictures import read
+from predict import HERE
 
 MAX_BYTES = 50 * 1024 * 1024  # of one picture
 FORM_BYTES = 64 * 1024  # what a form may have beside it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from blocklora.errors import ProjectError
@@ -21,10 +22,9 @@ def read_data(studio: Studio, data: str, work_dir: Path, keep_duplicates: bool =
     path = Path(data).expanduser()
     if path.is_file() and path.suffix.lower() == ".zip":
         return read_zip(path, work_dir / "data", keep_duplicates=keep_duplicates)
-    infos = studio.library.list()
-    for info in infos:
-        if data in (info.id, info.name) or (path.is_dir() and path.resolve() == Path(info.path).resolve()):
-            return studio.library.open(info.id).dataset(), []
+    project = _project_of(studio, data)
+    if project is not None:
+        return studio.library.open(project).dataset(), []
     if path.is_dir():
         return read_class_folders(path, keep_duplicates=keep_duplicates)
     raise ProjectError(
@@ -35,10 +35,26 @@ def read_data(studio: Studio, data: str, work_dir: Path, keep_duplicates: bool =
 
 def test_pictures_of(studio: Studio, data: str) -> Dataset | None:
     """The test pictures that DATA has of its own: those of a project; None for a folder or a zip, and where it has none."""
+    project = _project_of(studio, data)
+    return None if project is None else studio.library.open(project).test_dataset()
+
+
+def _project_of(studio: Studio, data: str) -> str | None:
+    """The id of the project that DATA means: by its id, its name or its folder; None where it means none.
+
+    Raises:
+        ProjectError: it is the name of a project and a folder here.
+    """
+    path = Path(data).expanduser()
     for info in studio.library.list():
-        path = Path(data).expanduser()
-        if data in (info.id, info.name) or (path.is_dir() and path.resolve() == Path(info.path).resolve()):
-            return studio.library.open(info.id).test_dataset()
+        own = path.is_dir() and path.resolve() == Path(info.path).resolve()
+        if own or data in (info.id, info.name):
+            if path.is_dir() and not own:
+                raise ProjectError(
+                    f"{data} is a folder here and a project, too.",
+                    f"Write .{os.sep}{data} for the folder, or {Path(info.path)} for the project.",
+                )
+            return info.id
     return None
 
 

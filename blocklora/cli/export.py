@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from blocklora.errors import ExportError
+from blocklora.files import sha256_file
 from blocklora.jobs.run_folder import RunFolder
-from blocklora.services.exported import FORMS, VARIANTS, made, precisions
+from blocklora.services.exported import FORMS, VARIANTS, Precision, made, precisions
 
 ZIPS = tuple(form for form in FORMS if form != VARIANTS)
 
@@ -30,10 +31,17 @@ def export(args: argparse.Namespace) -> int:
     if args.rename:
         report = _rename(run, args.rename)
     written: dict[str, Any] = {}
+    agrees = "The ONNX file agrees with the trained model."
     if args.out:
         out = _path(args.out)
         written["model"] = str(out)
-        pipeline.copy_file(_precision(run, args.precision), out)
+        if args.precision == "fp32":
+            pipeline.copy_file(run.onnx_path, out)
+        else:
+            found = _variant(run, args.precision)
+            pipeline.copy_file(found.path, out)
+            report = {key: value for key, value in report.items() if key not in OF_FP32} | _about(found)
+            agrees = f"The {found.precision} file has the first answer of the fp32 file on {found.agreement} of {found.images} pictures."
     for form, target in zips.items():
         written[form] = str(target)
         pipeline.copy_file(_form(run, form), target)
@@ -42,7 +50,7 @@ def export(args: argparse.Namespace) -> int:
     else:
         for path in written.values():
             print(f"{path} ({Path(path).stat().st_size / 1e6:.1f} MB)")
-        print("The ONNX file agrees with the trained model.")
+        print(agrees)
     return 0
 
 
@@ -61,10 +69,25 @@ def _rename(run: RunFolder, pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
     return relabel(run, _silent, [new.get(label, label) for label in labels])
 
 
-def _precision(run: RunFolder, precision: str) -> Path:
-    """The published file in that precision."""
-    if precision == "fp32":
-        return run.onnx_path
+OF_FP32 = ("checked", "worst", "threads", "provider", "created", "seconds")
+"""What the report says of the published file that does not hold of another precision."""
+
+
+def _about(found: Precision) -> dict[str, Any]:
+    """What the report says of a smaller form."""
+    return {
+        "file": found.path.name,
+        "size": found.size,
+        "sha256": sha256_file(found.path),
+        "milliseconds": found.milliseconds,
+        "images": found.images,
+        "correct": found.correct,
+        "same_as_fp32": found.agreement,
+    }
+
+
+def _variant(run: RunFolder, precision: str) -> Precision:
+    """The published file in a smaller precision."""
     if not precisions(run):
         _make(run, VARIANTS)
     found = next((p for p in precisions(run) if p.precision == precision), None)
@@ -73,7 +96,7 @@ def _precision(run: RunFolder, precision: str) -> Path:
     if found.marked:
         lost = f"right on {found.correct} of {found.images} pictures"
         print(f"note: the {precision} file is {lost}, more than a point less than fp32.", file=sys.stderr)
-    return found.path
+    return found
 
 
 def _form(run: RunFolder, form: str) -> Path:

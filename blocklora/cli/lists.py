@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
+from rich.text import Text
 
 from blocklora.cli.compose import studio
 from blocklora.clip.catalog import KNOWN, BackboneInfo, folder_of, known
@@ -23,7 +24,7 @@ def _print(rows: list[dict[str, object]], columns: tuple[str, ...], as_json: boo
         return 0
     table = Table(*columns)
     for row in rows:
-        table.add_row(*(str(row[column]) for column in columns))
+        table.add_row(*(Text(str(row[column])) for column in columns))  # Text: brackets in a name are no markup
     Console().print(table)
     return 0
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -201,9 +203,17 @@ def _dispatch(args: argparse.Namespace) -> int:
     return getattr(models, args.action)(args)
 
 
+def _speak_utf8() -> None:
+    """Let what goes into a file or another program be UTF-8, as it is in files of ours: Windows has other ideas, which lack most letters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _speak_utf8()
     # These have parsers of their own, which also answer --help.
     if words[:1] == ["serve"]:
         from blocklora.cli.compose import studio
@@ -220,7 +230,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return benchmark(words[1:])
     args = build().parse_args(words)
     try:
-        return _dispatch(args)
+        code = _dispatch(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except StudioError as error:
         if getattr(args, "json", False):
             print(json.dumps({"error": error.message, "advice": error.advice}, ensure_ascii=False))

@@ -6,8 +6,10 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from blocklora.jobs.run_folder import RunFolder
 from blocklora.plan import BUDGET
 from blocklora.presets import preset_config
 from blocklora.projects.folders import read_loose
+from blocklora.projects.safe_names import numbered
 from blocklora.services.planning import depth_of, planned, time_now, words_of
 from blocklora.services.results import headline
 from blocklora.services.runs import RunRequest, check_dataset, make_run, shots_of, split_of
@@ -67,21 +70,29 @@ def run(args: argparse.Namespace) -> int:
         else:
             service.resume(out)
         return _report(service, out, args.json)
-    unpacked = (out / "input", out / "test-input", out / "others-input")
+    found = out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JobError(f"{out} cannot be made: {error.strerror or error}.", "Name another folder with --out.") from error
+    # Folders of names that nobody has here yet: what is in them may be removed again.
+    unpacked = (_free(out, "input"), _free(out, "test-input"), _free(out, "others-input"))
     try:
         made = _make(service, args, out, unpacked)
     except BaseException:
         for folder in unpacked:
             shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            out.rmdir()  # where nothing else is in it
+        if not found:
+            with contextlib.suppress(OSError):
+                out.rmdir()  # where nothing else is in it
         raise
     service.run_service.launch(made)
     return _report(service, out, args.json)
+
+
+def _free(out: Path, name: str) -> Path:
+    """A path in `out` where nothing is yet, called `name` or nearly so."""
+    return next(path for path in (out / numbered(name, number) for number in count(1)) if not os.path.lexists(path))
 
 
 def _make(service: Studio, args: argparse.Namespace, out: Path, unpacked: tuple[Path, Path, Path]) -> RunFolder:

@@ -181,7 +181,8 @@ def _validate(options: argparse.Namespace) -> None:
 
     names = read_classes(options.classes)
     model = load_exported(options.model, options.image_size)
-    with tempfile.TemporaryDirectory() as cache:
+    # Pixels stay mapped for as long as this function lasts, and Windows removes no file that is.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         data = load_images(options.val, list(names), model.visual.image_size[0], Path(cache))
         book = PromptBook(list(names.values()), model.context_length)
         top1 = zero_shot_top1(model, data, book, torch.device("cpu"))

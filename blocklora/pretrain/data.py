@@ -143,4 +143,5 @@ def _decode_into(sources: Sequence[Path], ids: Sequence[str], size: int, pixels:
         np.save(stream, np.asarray(found, dtype=np.int64))
     publish(labels_finished, labels)
     publish(finished, pixels)
+    del array  # Windows removes no file that is mapped
     raw.unlink()

@@ -155,9 +155,12 @@ def by_program(python: Path, folder: Path, labels: list[str], paths: list[Path])
     found: Answers = {}
     for start in range(0, len(paths), 200):
         part = [str(path) for path in paths[start : start + 200]]
+        # 1: something in it was no picture, which is an answer here.
         done = subprocess.run(
-            [str(python), "-E", "predict.py", "--top", str(len(labels)), *part], cwd=folder, capture_output=True, text=True, check=True
+            [str(python), "-E", "predict.py", "--top", str(len(labels)), *part], cwd=folder, capture_output=True, text=True, check=False
         )
+        if done.returncode not in (0, 1):
+            raise SystemExit(done.stderr)
         for line in done.stdout.splitlines():
             head, refused, words = line.partition(REFUSED)
             path, _, words = (head, "", words.removesuffix(")")) if refused else line.rpartition(": ")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -16,6 +18,7 @@ import pytest
 from PIL import Image
 
 from blocklora.cli.parser import build, main
+from blocklora.files import sha256_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from tiny_backbone import write_tiny_backbone
@@ -68,6 +71,10 @@ def test_train_export_predict_evaluate(
     out, err = capsys.readouterr()
     said = json.loads(out)
     assert said["labels"][1] == "ein Hund" and "onnxruntime-web" in err
+    assert said["precision"] == "int8" and said["size"] == small.stat().st_size and said["sha256"] == sha256_file(small)
+    assert said["images"] >= said["same_as_fp32"] > 0 and not said.keys() & {"checked", "worst"}  # what the other file was checked with
+    assert main(["export", str(run), "--out", str(small), "--precision", "int8"]) == 0
+    assert f"of the fp32 file on {said['same_as_fp32']} of {said['images']} pictures" in capsys.readouterr().out
     assert small.stat().st_size < 0.6 * model.stat().st_size
     with zipfile.ZipFile(bundle) as archive:
         assert json.loads(archive.read("labels.json"))[1] == "ein Hund"
@@ -203,6 +210,67 @@ def test_projects_come_back_from_the_trash_and_from_a_folder(tmp_path: Path, cap
     assert len(json.loads(capsys.readouterr().out)) == 2
     assert main(["projects", "--restore", trash_id]) == 1
     assert "no longer in the trash" in capsys.readouterr().err
+
+
+def test_names_with_brackets_are_listed_as_they_are(capsys: pytest.CaptureFixture) -> None:
+    from blocklora.projects.home import default_home
+    from blocklora.projects.library import Library
+
+    for name in ("x [/b]", "Birds [old]"):
+        Library(default_home()).create(name)
+    assert main(["projects"]) == 0
+    shown = capsys.readouterr().out
+    assert "x [/b]" in shown and "Birds [old]" in shown
+
+
+def test_what_goes_elsewhere_is_utf_8_whatever_the_machine_thinks() -> None:
+    from blocklora.projects.home import default_home
+    from blocklora.projects.library import Library
+
+    Library(default_home()).create("Äpfel 日本")
+    command = [sys.executable, "-m", "blocklora", "projects", "--json"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True, check=True, timeout=120)
+    assert json.loads(done.stdout.decode("utf-8"))[0]["name"] == "Äpfel 日本"
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "blocklora", "backbones", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as done:
+        assert done.stdout is not None and done.stderr is not None
+        done.stdout.close()
+        assert done.stderr.read() == b"" and done.wait(120) == 1
+
+
+def test_a_refused_training_takes_nothing_of_the_person_away(
+    make_pictures: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    pictures = make_pictures("work/input")
+    (tmp_path / "work" / "test-input").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["train", str(pictures), "--out", str(tmp_path / "work"), "--rank", "3", "--blocks", "2"]) == 1
+    assert "must divide" in capsys.readouterr().err
+    archive = shutil.make_archive(str(tmp_path / "set"), "zip", pictures)
+    assert main(["train", archive, "--out", str(tmp_path / "work"), "--template", "no place"]) == 1
+    Path(archive).unlink()
+    (tmp_path / "empty").mkdir()
+    assert main(["train", str(pictures), "--out", str(tmp_path / "empty"), "--rank", "3", "--blocks", "2"]) == 1
+    (tmp_path / "empty").rmdir()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_name_that_means_two_things_is_asked_about(
+    sample_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from blocklora.projects.home import default_home
+    from blocklora.projects.library import Library
+
+    monkeypatch.chdir(sample_pictures.parent)
+    Library(default_home()).create(sample_pictures.name)
+    assert main(["check", sample_pictures.name]) == 1
+    assert "is a folder here and a project, too" in capsys.readouterr().err
+    assert main(["train", f"./{sample_pictures.name}", "--out", str(tmp_path / "x"), "--template", "no place"]) == 1
+    assert "{}" in capsys.readouterr().err  # it was taken for the folder
 
 
 def test_help_has_examples() -> None:

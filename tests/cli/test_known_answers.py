@@ -92,7 +92,7 @@ def folder(answered: tuple[Path, Path, dict[str, bool]], tmp_path: Path) -> Path
     model, _, known = answered
     target = tmp_path / "bundle"
     target.mkdir()
-    for name in ("predict.py", "verify.py", "serve.py"):
+    for name in ("pictures.py", "predict.py", "verify.py", "serve.py"):
         shutil.copyfile(BUNDLE / name, target / name)
     shutil.copyfile(model, target / "model.onnx")
     (target / "labels.json").write_text(json.dumps(LABELS), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 from tiny_run import CLASSES, write_run
@@ -118,12 +120,31 @@ def test_the_card_says_when_to_doubt(run: RunFolder, tmp_path: Path) -> None:
     )
 
 
+def test_the_card_says_whether_strangers_are_told(run: RunFolder) -> None:
+    facts = Facts("x", CLASSES, [(2, 2)] * 3, known("ViT-B-32"), read_json(run.result_path), {}, (), {})
+    assert "cannot say that a picture shows none of them" in model_card(facts)
+    with_rule = model_card(replace(facts, report={"reject": {"strictness": 0.5}}))
+    assert "cannot say" not in with_rule and "can say that a picture shows none of its classes (`known`)" in with_rule
+
+
+def test_the_card_counts_what_the_file_learned_from(run: RunFolder) -> None:
+    result = read_json(run.result_path)
+    judged = result | {"cross_validated": {**result["held_out"], "folds": 5}}
+    facts = Facts("x", CLASSES, [(19, 5), (9, 2), (10, 3)], known("ViT-B-32"), judged, {}, (), {})
+    card = model_card(facts)  # as Thorough leaves it: what was kept aside was never learned
+    assert "on 38 pictures" in card and "| 9 | 2 |" in card and "training pictures | kept aside |" in card
+    assert "learned from those that were not kept aside" in card and "fewest training pictures has 9" in card
+    card = model_card(replace(facts, retrained=True))
+    assert "on 48 pictures" in card and "| 11 | 2 |" in card and "| of them kept aside at first, to measure |" in card
+    assert "this file learned from all of them" in card and "fewest training pictures has 11" in card
+
+
 def test_verify_agrees_here_and_notices_another_file(folder: Path, tmp_path: Path) -> None:
     done = python(folder, "verify.py")
     assert done.returncode == 0 and "The same answer" in done.stdout, done.stderr
     other = tmp_path / "other"
     other.mkdir()
-    for name in ("verify.py", "predict.py", "expected.json", "test-image.png", "labels.json"):
+    for name in ("verify.py", "predict.py", "pictures.py", "expected.json", "test-image.png", "labels.json"):
         (other / name).write_bytes((folder / name).read_bytes())
     (other / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b"\0")
     assert "damaged" in python(other, "verify.py").stderr
@@ -150,6 +171,26 @@ def test_predict_is_short_and_answers_as_the_product_does(run: RunFolder, folder
         assert lines[str(path)] == f"{wanted.label} {wanted.probability:.1%}", path.name
 
 
+def test_a_picture_that_was_named_and_cannot_be_read_is_a_failure(folder: Path, tmp_path: Path) -> None:
+    picture, other = odd_pictures(tmp_path / "pictures")[0], tmp_path / "not a picture.txt"
+    other.write_text("none")
+    done = python(folder, "predict.py", str(picture), str(other))
+    assert done.returncode == 1 and str(picture) in done.stdout and "not a picture.txt: not read" in done.stderr
+
+
+def test_no_other_program_is_started_to_read_a_picture(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands PostScript to Ghostscript, whatever is in it."""
+    called, programs = tmp_path / "called", tmp_path / "bin"
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\ntouch '{called}'\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    script = tmp_path / "picture.eps"
+    script.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n{} loop showpage\n%%EOF\n")
+    done = python(folder, "predict.py", str(script))
+    assert done.returncode == 1 and "not read (cannot identify" in done.stderr and not called.exists()
+
+
 def test_predict_refuses_addresses_and_what_is_not_there(folder: Path) -> None:
     for name in ("https://example.org/cat.jpg", "nowhere.jpg"):
         done = python(folder, "predict.py", name)
@@ -171,6 +212,7 @@ def odd_pictures(folder: Path) -> list[Path]:
     exif[0x0112] = 6
     Image.fromarray(rgb).save(folder / "turned.jpg", exif=exif)
     Image.fromarray(rgb[:, :1]).save(folder / "sliver.png")
+    pillow_heif.from_pillow(Image.fromarray(rgb)).save(folder / "phone.heic", quality=90)
     Image.fromarray(rng.integers(0, 256, (20, 900, 3), dtype=np.uint8)).save(folder / "panorama.webp", lossless=True)
     frames = [Image.fromarray(rng.integers(0, 256, (30, 30, 3), dtype=np.uint8)) for _ in range(3)]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
@@ -227,7 +269,7 @@ def test_the_image_is_built_of_files_that_are_there(folder: Path) -> None:
         for name in line.split():
             assert (folder / name).is_file(), name
     requirements = (folder / "requirements.txt").read_text()
-    imported = {"onnxruntime", "numpy", "pillow", "fastapi", "uvicorn", "python-multipart"}
+    imported = {"onnxruntime", "numpy", "pillow", "pillow-heif", "fastapi", "uvicorn", "python-multipart"}
     assert imported <= set(re.findall(r"^([\w-]+)>=", requirements, re.M))
 
 

@@ -1,7 +1,7 @@
 "use strict";
 // From a picture file to the bytes that the model takes: upright RGB, one byte a channel, transparency on white.
 
-const MAX_PIXELS = 100e6; // as in predict.py
+const MAX_PIXELS = 100e6; // as in pictures.py
 
 /** Pixels of an image source as {data: Uint8Array of height * width * 3, height, width}. */
 function pixelsOf(source, width, height) {
