@@ -52,7 +52,7 @@ def _project_of(studio: Studio, data: str) -> str | None:
             if path.is_dir() and not own:
                 raise ProjectError(
                     f"{data} is a folder here and a project, too.",
-                    f"Write .{os.sep}{data} for the folder, or {Path(info.path)} for the project.",
+                    f"Write .{os.sep}{data} for the folder, or {info.path} for the project.",
                 )
             return info.id
     return None

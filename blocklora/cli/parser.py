@@ -204,7 +204,7 @@ def _dispatch(args: argparse.Namespace) -> int:
 
 
 def _speak_utf8() -> None:
-    """Let what goes into a file or another program be UTF-8, as it is in files of ours: Windows has other ideas, which lack most letters."""
+    """Let what goes into a file or another program be UTF-8, as in all files of ours: what Windows takes instead lacks most letters."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
