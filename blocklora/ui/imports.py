@@ -155,11 +155,16 @@ def _tree(project: Project, act: Act) -> tuple[Callable[[Progress], ImportPlan],
     """Folders that were dropped on the page: the page tells each file's folder, which a plain upload loses."""
     files, folders = uploaded_files(act.texts("files")), act.texts("folders")
     base = scratch_folder("tree-")
+    last = {path: number for number, path in enumerate(files)}  # the same file in several folders is one upload
     for number, (path, name) in enumerate(zip(files, folders, strict=True)):
         home = base / (name.replace("/", " ").replace("\\", " ").lstrip(".") or "pictures")[:150]
         home.mkdir(exist_ok=True)
         target = home / path.name
-        path.replace(target if not target.exists() else home / f"{number}-{path.name}")
+        free = target if not target.exists() else home / f"{number}-{path.name}"
+        if last[path] == number:
+            path.replace(free)
+        else:
+            shutil.copyfile(path, free)
 
     def plan(progress: Progress) -> ImportPlan:
         return intake.plan_folder(project, base, local_mode=True, allowed_roots=[base], part=part_of(act), progress=progress)

@@ -12,7 +12,10 @@ TITLE = "Block-LoRA Studio"
 # The dark half is chosen before the first paint: the person's choice where there is one, else the system's.
 EARLY = """
 (() => {
-  const kept = localStorage.getItem("studio-theme");
+  let kept = null;
+  try {
+    kept = localStorage.getItem("studio-theme");
+  } catch {} // a person may let no site keep anything
   const dark = kept ? kept === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.classList.toggle("dark", dark);
 })();

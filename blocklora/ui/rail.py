@@ -69,8 +69,11 @@ class Rail:
             if not told and act.name in WAIT:
                 told = True
                 yield {self.ctx.notice: notice(WAIT[act.name])}
-        # Where nothing is opened, the list is drawn for whichever project the page has by now.
-        drawn = self.open(chosen, values) if chosen else {self.ctx.rail: self.ctx.draw_rail(self.ctx.now_open(values))}
+        # Where nothing is opened, the list is drawn for whichever project the page has by now. Long work opens nothing where the person has
+        # gone on to another project meanwhile.
+        now = self.ctx.now_open(values) or NO_PROJECT
+        opens = chosen and (act.name not in WAIT or now == current)
+        drawn = self.open(chosen, values) if opens else {self.ctx.rail: self.ctx.draw_rail(now)}
         yield drawn | ({self.ctx.notice: toast} if toast else {})
 
     def open(self, chosen: str, values: dict[Any, Any]) -> dict[Any, Any]:
@@ -119,7 +122,7 @@ class Rail:
 
     def _duplicate(self, act: Act, current: str, progress: Progress) -> tuple[str, str]:
         copy = self.studio.library.duplicate(act.text("id"))
-        return copy.id, notice(f"This is the copy: {copy.name}.")
+        return copy.id, notice(f"{copy.name} is the copy.")
 
     def _trash(self, act: Act, current: str, progress: Progress) -> tuple[str, str]:
         project_id, name = act.text("id"), act.text("name")

@@ -40,7 +40,7 @@ def per_class(section: Section) -> str:
     )
     body = "".join(
         f'<tr><th scope="row">{html.escape(row["name"])}</th><td{_value(row["recall"])}>{_share(row["recall"])}</td>'
-        f'<td class="num"{_value(row["correct"])}>{row["correct"]} of {row["n"]}</td>'
+        f'<td class="num"{_value(row["correct"])}>{html.escape(row["correct"])} of {html.escape(row["n"])}</td>'
         f'<td class="num"{_value(row["precision"])}>{_percent(row["precision"])}</td></tr>'
         for row in rows
     )

@@ -109,7 +109,7 @@ def _accuracy(run: RunSummary) -> str:
     if run.interval is not None:
         low, high = (charts.percent(share) for share in run.interval)
         between = f'<br><small title="95 % interval: what so many images can tell">{low} to {high}</small>'
-    return f"{charts.percent(run.top1)} <small>{run.correct} of {run.n}</small>{between}"
+    return f"{charts.percent(run.top1)} <small>{html.escape(run.correct)} of {html.escape(run.n)}</small>{between}"
 
 
 def _tools(run: RunSummary, shown: bool) -> str:

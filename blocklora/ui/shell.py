@@ -27,7 +27,10 @@ BEAT_SECONDS = 4
 TAB_MODULES = ("images_tab", "train_tab", "results_tab", "predict_tab", "export_tab")
 
 # Which project and tab the page was on, from its address (so that two pages may differ), else the project that was open last.
-WHERE = """() => [studio.asked.get("project") || localStorage.getItem("studio-project") || "", studio.asked.get("tab") || ""]"""
+WHERE = """() => {
+  const project = studio.asked.get("project") || studio.memory((kept) => kept.getItem("studio-project"));
+  return [project || "", studio.asked.get("tab") || ""];
+}"""
 
 
 def tabs() -> list[Tab]:
@@ -79,7 +82,7 @@ def build(studio: Studio, downloads: Downloads, local: bool = True) -> gr.Blocks
             outputs=[project, tab_bar, pill_html, device_html, rail_html],
             js=WHERE,
         )
-        forms.wire_act(rail_html, rail.answer, toast=notice, inputs=[project], outputs=[rail_html, project])
+        forms.wire_act(rail_html, rail.answer, toast=notice, inputs=[project], outputs=[rail_html, project], trigger_mode="multiple")
         reads = [component for refresh in ticking for component in refresh.reads]
         moved = [pill_html, *(component for refresh in ticking for component in refresh.moves)]
         ctx.on(timer.tick, tick, inputs=reads, outputs=moved, trigger_mode="once")

@@ -29,6 +29,21 @@ from blocklora.ui.tab import DRAWN
 
 OpenPage = Callable[..., Page]
 
+# Keeps the frames that are asked about, in their order, and every stream of a camera, as slow to come as a real one.
+NOTED = """() => {
+  window.frames_ = [];
+  window.streams = [];
+  const read = FileReader.prototype.readAsDataURL;
+  FileReader.prototype.readAsDataURL = function (blob) { window.frames_.push(blob); return read.call(this, blob); };
+  const camera = navigator.mediaDevices.getUserMedia;
+  navigator.mediaDevices.getUserMedia = async (wish) => {
+    await new Promise((done) => setTimeout(done, 300));
+    const stream = await camera(wish);
+    window.streams.push(stream);
+    return stream;
+  };
+}"""
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
@@ -300,15 +315,40 @@ def test_camera_answers_frame_by_frame_and_stops_when_the_tab_is_left(
     exported(bench, model)
     page = open_tab(open_page, window, "predict")
     page.evaluate(CAMERA)
-    page.get_by_role("button", name="Camera").click()
+    page.evaluate(NOTED)
+    page.get_by_role("button", name="Camera").dblclick()  # whoever presses again while the browser asks has one camera all the same
     expect(page.locator("#predict-camera video")).to_be_visible()
     page.wait_for_function("Number(document.querySelector('.answer')?.dataset.number) >= 3")
-    page.get_by_role("button", name="Wrong? Add to class").click()
+    before = {image.id for image in bench.project.images(None).items}
+    number = page.evaluate(
+        """() => {
+          const answer = document.querySelector('.answer');
+          [...answer.querySelectorAll('button')].find((button) => button.textContent.includes('Wrong?')).click();
+          return Number(answer.dataset.number);
+        }"""
+    )
+    page.wait_for_function(f"Number(document.querySelector('.answer').dataset.number) >= {number + 3}")  # it goes on meanwhile
     page.get_by_role("dialog").get_by_role("option").first.click()
     expect(page.locator("#toasts")).to_contain_text("Added to")
+    (added,) = {image.id for image in bench.project.images(None).items} - before
+    frame = page.evaluate("(number) => window.frames_[number - 1].arrayBuffer().then((data) => [...new Uint8Array(data)])", number)
+    assert bench.project.original(added).read_bytes() == bytes(frame)  # what the answer was about when the button was pressed
     expect(page.locator("#predict-camera video")).to_be_visible()  # it goes on
+    assert page.evaluate("window.streams.filter((stream) => stream.active).length") == 1
     tour.open_tab(page, "Export")
     expect(page.locator("#predict-camera video")).to_have_count(0)
+    assert page.evaluate("window.streams.some((stream) => stream.active)") is False
+
+
+def test_a_browser_that_lets_no_site_keep_anything_shows_the_window(bench: Bench, window: Server, open_page: OpenPage) -> None:
+    page = open_page("about:blank")
+    page.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError'); }})")
+    page.goto(window.url)
+    expect(page.locator(".class-card[data-name]").first).to_be_visible()
+    assert page.title().startswith(bench.project.name)
+    dark = page.evaluate("document.documentElement.classList.contains('dark')")
+    page.get_by_role("button", name="Light or dark").click()
+    assert page.evaluate("document.documentElement.classList.contains('dark')") is not dark
 
 
 def test_every_tab_fits_a_phone_in_both_lights(bench: Bench, window: Server, open_page: OpenPage, model: Path) -> None:

@@ -162,6 +162,21 @@ def test_dropped_folders_keep_their_names(tab: ImagesTab, own_project: Project, 
     assert not list(uploads.parent.glob("tree-*"))
 
 
+def test_the_same_file_in_several_folders_is_one_upload(
+    tab: ImagesTab, own_project: Project, uploads: Path, make_pictures: MakePictures
+) -> None:
+    """Gradio keeps files by their content and name: .DS_Store of every folder, or a picture that lies in two."""
+    pictures = uploaded(uploads, make_pictures(classes=2, each=2))
+    same = uploads / ".DS_Store"
+    same.write_bytes(b"nothing")
+    files = [pictures[0], str(same), pictures[1], pictures[2], str(same), pictures[0]]
+    shown = press(tab, "import-tree", files=files, folders=["cat", "cat", "cat", "dog", "dog", "dog"])[STAGE]
+    assert "hidden file" in shown and "Look before you add" in shown
+    press(tab, "accept", token=token_in(shown))
+    assert sum(info.count for info in own_project.classes()) == 3
+    assert not list(uploads.parent.glob("tree-*"))
+
+
 def test_table_and_zip_stay_inside(tab: ImagesTab, own_project: Project, uploads: Path, make_pictures: MakePictures) -> None:
     pictures = sorted(make_pictures(classes=1, each=2).rglob("*.png"))
     table, archive = uploads / "labels.csv", uploads / "pictures.zip"
@@ -346,6 +361,23 @@ def test_work_on_a_project_leaves_the_one_that_was_opened_meanwhile(rail: Rail, 
     # Two presses before the page has the answer to the first: the second one counts, though it names what the page still shows.
     assert turn(rail, "open", first, id=second)[PROJECT] == second
     assert turn(rail, "open", first, id=first)[PROJECT] == first
+
+
+def test_long_work_opens_nothing_where_the_person_has_gone_on(rail: Rail, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (turn(rail, "new", name=name)[PROJECT] for name in ("One", "Two"))
+    turn(rail, "open", second, id=first)
+    real = library.duplicate
+
+    def slow(project_id: str) -> Project:
+        turn(rail, "open", first, id=second)  # meanwhile
+        return real(project_id)
+
+    monkeypatch.setattr(rail.studio.library, "duplicate", slow)
+    shown = turn(rail, "duplicate", first, id=first)
+    assert PROJECT not in shown and f'data-current="{second}"' in shown[RAIL] and "One (2) is the copy" in shown[NOTICE]
+    monkeypatch.setattr(rail.studio.library, "duplicate", real)
+    made = turn(rail, "duplicate", second, id=second)
+    assert library.open(made[PROJECT]).name == "Two (2)"
 
 
 def test_exported_project_is_on_offer_and_comes_back(rail: Rail, library: Library, uploads: Path) -> None:

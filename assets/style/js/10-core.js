@@ -6,6 +6,15 @@
  * data-change="name" an input sends its value as the act when it has changed
  */
 window.studio = (() => {
+  /** What the browser remembers for the page; null where a person lets no site keep anything. */
+  function memory(call) {
+    try {
+      return call(localStorage);
+    } catch {
+      return null;
+    }
+  }
+
   const rooms = {};
   const waiting = {};
   const local = {};
@@ -26,8 +35,19 @@ window.studio = (() => {
     if (rooms[name]) call(rooms[name].element);
   }
 
+  // The sidebar takes several wishes at once, since some take long; the same one twice in a moment is a double click, or a key held down.
+  const AGAIN = 1000; // milliseconds
+  let latest = { words: "", at: -AGAIN };
+  function isAgain(message) {
+    const words = JSON.stringify(message);
+    const again = words === latest.words && performance.now() - latest.at < AGAIN;
+    latest = { words, at: performance.now() };
+    return again;
+  }
+
   function send(room, act, data = {}) {
     const message = { act, ...data };
+    if (room === "rail" && isAgain(message)) return;
     if (rooms[room] && rooms[room].element.isConnected) {
       message.view ??= viewOf(rooms[room].element.querySelector("[data-view]"));
       rooms[room].send(message);
@@ -79,6 +99,7 @@ window.studio = (() => {
   document.addEventListener("keydown", (event) => {
     const input = event.target.closest?.("input[data-change]");
     if (!input) return;
+    if (event.isComposing || event.keyCode === 229) return; // this key belongs to what writes Japanese or Chinese
     if (event.key === "Enter") input.blur();
     if (event.key === "Escape") {
       input.value = input.defaultValue;
@@ -129,7 +150,7 @@ window.studio = (() => {
     if (shown !== undefined && shown !== current) local["close-drawer"]();
     shown = current;
     remember("project", open);
-    if (open) localStorage.setItem("studio-project", open);
+    if (open) memory((kept) => kept.setItem("studio-project", open));
     document.title = name ? `${name} · Block-LoRA Studio` : "Block-LoRA Studio";
     document.body.dataset.project = name || "";
     document.querySelectorAll(".open-name").forEach((place) => (place.textContent = name || "Block-LoRA Studio"));
@@ -138,9 +159,9 @@ window.studio = (() => {
   // ---- light and dark
 
   const system = matchMedia("(prefers-color-scheme: dark)");
+  let chosen = memory((kept) => kept.getItem("studio-theme")); // "light", "dark", or nothing: as the system has it
   function isDark() {
-    const kept = localStorage.getItem("studio-theme");
-    return kept ? kept === "dark" : system.matches;
+    return chosen ? chosen === "dark" : system.matches;
   }
   function paint() {
     for (const element of [document.documentElement, document.body]) {
@@ -149,10 +170,15 @@ window.studio = (() => {
   }
   local.theme = () => {
     const next = isDark() ? "light" : "dark";
-    if ((next === "dark") === system.matches) localStorage.removeItem("studio-theme");
-    else localStorage.setItem("studio-theme", next);
+    chosen = (next === "dark") === system.matches ? null : next;
+    memory((kept) => (chosen ? kept.setItem("studio-theme", chosen) : kept.removeItem("studio-theme")));
     paint();
   };
+  addEventListener("storage", (event) => {
+    if (event.key !== "studio-theme") return;
+    chosen = event.newValue; // chosen in another window
+    paint();
+  });
   system.addEventListener("change", paint);
   document.addEventListener("DOMContentLoaded", () => {
     paint();
@@ -163,5 +189,5 @@ window.studio = (() => {
   // this script runs first, so its listener is asked first.
   addEventListener("beforeunload", (event) => event.stopImmediatePropagation());
 
-  return { attach, onDraw, send, local, onTab, openTab, asked, rooms, viewOf, press };
+  return { memory, attach, onDraw, send, local, onTab, openTab, asked, rooms, viewOf, press };
 })();

@@ -100,6 +100,7 @@
         };
         input.oninput = draw;
         input.onkeydown = (event) => {
+          if (event.isComposing || event.keyCode === 229) return; // this key belongs to what writes Japanese or Chinese
           if (event.key === "Enter") {
             event.preventDefault();
             list.querySelector("button")?.click();

@@ -1,7 +1,7 @@
 /* Files on their way to the server: chosen, dropped or pasted, sent in portions, with a bar that shows how far. */
 (() => {
   const PORTION = 40; // files a request; the server takes at most 1,000
-  const MOST = 20000; // files of one drop, as many as one import may have
+  const MOST = 20000; // files at once, as many as one import may have
 
   /** Let the person choose files; an empty list when they chose none. */
   function pick({ accept = "image/*,.heic,.heif,.avif", multiple = true } = {}) {
@@ -33,6 +33,10 @@
 
   /** Upload `files`; their names on the server in the same order, an empty list when it failed (the person is told). */
   async function upload(files) {
+    if (files.length > MOST) {
+      studio.toast(`These are ${files.length.toLocaleString("en")} files; at most ${MOST.toLocaleString("en")} can come at once. Choose fewer.`, "danger");
+      return [];
+    }
     const total = files.reduce((sum, file) => sum + file.size, 0) || 1;
     const bar = progress(files.length === 1 ? `Uploading ${files[0].name}` : `Uploading ${files.length} files`);
     const paths = [];
@@ -65,25 +69,33 @@
   }
 
   /** Files of a drop, folders walked: [{file, folder}], `folder` being the name of the innermost folder ("" at the top).
-   *  More than MOST are refused as a whole (the person is told): a part of a folder would look like all of it. */
+   *  More than MOST are refused as a whole (the person is told): a part of a folder would look like all of it. What the browser cannot
+   *  read is left out, and the person is told. */
   async function dropped(transfer) {
     const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
     if (!entries.length) return [...transfer.files].map((file) => ({ file, folder: "" }));
     const found = [];
+    const unread = [];
+    const asked = (call) => new Promise((resolve, reject) => call(resolve, reject));
     const walk = async (entry, folder) => {
       if (found.length > MOST) return;
       if (entry.isFile) {
-        found.push({ file: await new Promise((resolve, reject) => entry.file(resolve, reject)), folder });
+        found.push({ file: await asked((yes, no) => entry.file(yes, no)), folder });
         return;
       }
       const reader = entry.createReader();
       for (;;) {
-        const part = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+        const part = await asked((yes, no) => reader.readEntries(yes, no));
         if (!part.length) return;
-        for (const child of part) await walk(child, entry.name);
+        for (const child of part) await tried(child, entry.name);
       }
     };
-    for (const entry of entries) await walk(entry, "");
+    const tried = (entry, folder) => walk(entry, folder).catch(() => unread.push(entry.name));
+    for (const entry of entries) await tried(entry, "");
+    if (unread.length) {
+      const more = unread.length > 1 ? ` and ${(unread.length - 1).toLocaleString("en")} more` : "";
+      studio.toast(`Left out, since the browser cannot read it: ${unread[0]}${more}.`, "warn");
+    }
     if (found.length <= MOST) return found;
     studio.toast(`This drop holds more than ${MOST.toLocaleString("en")} files. Drop its folders one after the other.`, "danger");
     return [];

@@ -103,8 +103,9 @@
   }
 
   local["add-files"] = async (element) => {
+    const { id, part } = element.dataset; // now: a drawing may make it another class's button while the person chooses
     const files = await studio.pick();
-    take(files.map((file) => ({ file, folder: "" })), { id: element.dataset.id }, element.dataset.part);
+    take(files.map((file) => ({ file, folder: "" })), { id }, part);
   };
 
   local["import-menu"] = (element) => {
@@ -172,8 +173,8 @@
     document.body.classList.remove("dropping");
     const zone = zoneOf(event);
     light(null);
-    const key = zone?.dataset.drop;
-    take(await studio.dropped(event.dataTransfer), key && key !== "?" ? { id: key } : null, zone?.dataset.part);
+    const { drop: key, part } = zone?.dataset || {}; // now: a drawing may make it another class's place
+    take(await studio.dropped(event.dataTransfer), key && key !== "?" ? { id: key } : null, part);
   });
 
   // ---- pasting
@@ -191,6 +192,7 @@
   });
 
   local.paste = async (element) => {
+    const { id } = element.dataset;
     try {
       const items = await navigator.clipboard.read();
       const blobs = [];
@@ -199,7 +201,7 @@
         if (type) blobs.push(await item.getType(type));
       }
       if (!blobs.length) return studio.toast("There is no picture on the clipboard. Copy one first.", "warn");
-      take(blobs.map((blob, number) => ({ file: named(blob, number), folder: "" })), { id: element.dataset.id });
+      take(blobs.map((blob, number) => ({ file: named(blob, number), folder: "" })), { id });
     } catch {
       studio.toast("The browser did not let the page read the clipboard. Press Ctrl+V over the card instead.", "warn");
     }

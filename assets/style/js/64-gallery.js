@@ -53,7 +53,7 @@
     }),
   );
   document.addEventListener("keydown", (event) => {
-    if (event.target.closest?.("input, textarea, dialog") || !chosen.size) return;
+    if (event.target.closest?.("input, textarea, dialog") || !chosen.size || !studio.rooms.images?.element.offsetParent) return;
     if (event.key === "Escape") local["clear-chosen"]();
     if (event.key === "Delete") local["delete-chosen"]();
   });

@@ -5,6 +5,7 @@
   const MOST = 120;
 
   local.camera = async (element) => {
+    const { id, name } = element.dataset; // now: a drawing may make it another class's button
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 960 } }, audio: false });
@@ -13,7 +14,7 @@
       return studio.toast(words[error.name] || "The camera cannot be used right now.", "warn");
     }
     const shots = []; // a promise of each picture: the last of a burst may still be compressed when "Add" is pressed
-    const kept = await dialog.open(`Pictures for ${element.dataset.name}`, (body, close) => fill(body, close, stream, shots), "camera");
+    const kept = await dialog.open(`Pictures for ${name}`, (body, close) => fill(body, close, stream, shots), "camera");
     stream.getTracks().forEach((track) => track.stop());
     if (!kept) return;
     const blobs = (await Promise.all(shots)).filter(Boolean);
@@ -22,7 +23,7 @@
     const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
     const files = blobs.map((blob, number) => new File([blob], `camera-${stamp}-${String(number + 1).padStart(3, "0")}.jpg`, { type: "image/jpeg" }));
     const paths = await studio.upload(files);
-    if (paths.length) studio.send("images", "add-files", { files: paths, id: element.dataset.id });
+    if (paths.length) studio.send("images", "add-files", { files: paths, id });
   };
 
   function fill(body, close, stream, shots) {

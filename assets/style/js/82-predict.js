@@ -67,13 +67,20 @@
     let lost = 0;
     const canvas = document.createElement("canvas");
 
+    let starting = false;
     async function start() {
+      if (starting) return; // whoever presses again while the browser asks would have a stream that nobody can stop
+      starting = true;
       try {
         stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, facingMode: { ideal: "environment" } }, audio: false });
       } catch (error) {
         const words = { NotAllowedError: "The browser may not use the camera. Allow it for this page and try again.", NotFoundError: "No camera was found." };
         return studio.toast(words[error?.name] || "The camera cannot be used here. It needs this computer's own address, or https.", "warn");
+      } finally {
+        starting = false;
       }
+      if (!visible()) return stop(); // the tab was left meanwhile
+      stream.getTracks().forEach((track) => track.addEventListener("ended", stop)); // unplugged, or taken back
       place = document.getElementById("predict-camera");
       video = dialog.make("video", { autoplay: true, muted: true, playsInline: true, srcObject: stream });
       place.replaceChildren(video, dialog.make("button", { type: "button", class: "b", textContent: "Stop the camera", onclick: stop }));
@@ -166,10 +173,12 @@
 
   // ---- why, and teaching it better
 
-  /** The upload that an answer is about; the frame of a camera is uploaded first. */
-  async function pathOf(answer) {
-    const frame = camera.frame();
-    if (answer.dataset.file || !frame) return answer.dataset.file;
+  /** What an answer is about, as it is now: the camera goes on, and another answer may come into its place. */
+  const seenIn = (answer) => ({ file: answer.dataset.file, frame: camera.frame() });
+
+  /** The upload that it is; the frame of a camera is uploaded first. */
+  async function pathOf({ file, frame }) {
+    if (file || !frame) return file;
     const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
     return (await studio.upload([new File([frame], `camera-${stamp}.jpg`, { type: "image/jpeg" })]))[0];
   }
@@ -178,17 +187,17 @@
     element.disabled = true;
     const answer = element.closest(".answer");
     if (!answer.dataset.file) camera.stop(); // the next frame would take the map away
-    const path = await pathOf(answer);
+    const path = await pathOf(seenIn(answer));
     if (path) send("predict-one", "why", { file: path });
     else element.disabled = false;
   };
 
   local["predict-add"] = async (element) => {
-    const answer = element.closest(".answer");
+    const seen = seenIn(element.closest(".answer"));
     const options = JSON.parse(root().dataset.classes).map(([id, name, count]) => [id, name, count.toLocaleString("en")]);
     const chosen = await dialog.choose({ title: "Which class is it?", options, create: "New class", hint: "The picture is added to your images; training again teaches the model." });
     if (!chosen) return;
-    const path = await pathOf(answer);
+    const path = await pathOf(seen);
     if (path) send("predict-one", "add", { file: path, ...(chosen.create ? { create: chosen.create } : { id: chosen.value }) });
   };
 
