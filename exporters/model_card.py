@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blocklora.clip.catalog import BackboneInfo
+from blocklora.reject import Wish
 from blocklora.services.results import headline
 
 LICENCES = {"MIT": "mit", "Apache-2.0": "apache-2.0"}
@@ -37,6 +38,12 @@ class Facts:
     adapter: Mapping[str, Any]
     web_missing: str = ""
     retrained: bool = False
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether the file ever says that a picture is of none of its classes."""
+        wish = Wish.from_dict(self.report.get("reject"))
+        return wish is not None and not wish.always
 
     @property
     def learned(self) -> list[int]:
@@ -187,7 +194,7 @@ def _threshold(facts: Facts) -> str:
     if found is not None:
         words = f"From the threshold in bold on, at least {percent(WANTED)} of the answers were right."
     lines += ["", f"{words} Measured on the same {len(images)} pictures: a guide, not a promise."]
-    if facts.report.get("reject"):
+    if facts.has_rule:
         lines += [
             "",
             "The output `known` is false for a picture that the model takes for none of its classes; the programs beside it say so too.",
@@ -229,7 +236,7 @@ def _limits(facts: Facts) -> str:
     section = measured(facts.result)
     few = min(facts.learned, default=0)
     strange = "- It answers with one of its classes whatever the picture shows; it cannot say that a picture shows none of them. "
-    if facts.report.get("reject"):
+    if facts.has_rule:
         strange = "- It can say that a picture shows none of its classes (`known`), and overlooks some that look like them. "
     lines = [
         "## Limits",

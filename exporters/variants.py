@@ -72,7 +72,7 @@ def make_variants(run: RunFolder, pictures: Pictures, progress: Progress) -> lis
     """
     if not run.onnx_path.is_file():
         raise ExportError("this run has no exported file yet.", "Export it first.")
-    full = OnnxClassifier(run.onnx_path)
+    full = OnnxClassifier(run.onnx_path, cpu_only=True)
     progress("Asking the fp32 file", 0.05)
     expected = parity.reference(lambda pixels: _ask(full, pixels), pictures)
     labels = [picture.label for picture in pictures()]
@@ -136,7 +136,7 @@ def _best(precision: str, full: OnnxClassifier, expected: Reference, pictures: P
         make(full.path, made)
         try:
             _try_apart(made)
-            model = OnnxClassifier(made)
+            model = OnnxClassifier(made, cpu_only=True)
             report = parity.gate(model.predict, expected, pictures, TOLERANCES[precision])
         except ParityError as error:
             refused = error

@@ -14,7 +14,7 @@ from blocklora.jobs.liveness import alive
 
 STOP, CANCEL = "stop", "cancel"
 LOG_TAIL_BYTES = 16_384
-PROJECTS = "projects"  # the folder of all projects in a data home
+PROJECTS, QUEUE = "projects", "queue"  # folders of a data home, as `projects.library` and `jobs.turns` make them
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class RunFolder:
 
     def spec(self) -> dict[str, Any]:
         """The specification that the run was made from. Of a project's run, data home and project are those in which it lies now: both may
-        have been moved or copied since.
+        have been moved or copied since. A mere copy of projects is no home, as long as theirs is there.
 
         Raises:
             JobError: the folder is not a run.
@@ -103,10 +103,18 @@ class RunFolder:
         values = read_json(self.spec_path)
         if not isinstance(values, dict):
             raise JobError(f"{self.path} is not a run: it has no spec.json.", "Name a folder that `train` wrote.")
-        around = self.path.absolute().parents  # <home>/projects/<project>/runs/<run>
-        if values.get("project_id") and len(around) > 3 and (around[0].name, around[2].name) == ("runs", PROJECTS):
-            values |= {"home": str(around[3]), "project_id": around[1].name}
-        return values
+        return values | self._place() if values.get("project_id") and self._moved(Path(str(values.get("home")))) else values
+
+    def _place(self) -> dict[str, str]:
+        """Home and project by where the run lies: <home>/projects/<project>/runs/<run>."""
+        around = self.path.absolute().parents
+        return {"home": str(around[3]), "project_id": around[1].name}
+
+    def _moved(self, home: Path) -> bool:
+        """Whether it lies in a home, and that counts instead of the one that it was made in."""
+        around = self.path.absolute().parents
+        lies_in_one = len(around) > 3 and (around[0].name, around[2].name) == ("runs", PROJECTS)
+        return lies_in_one and ((around[3] / QUEUE).is_dir() or not home.is_dir())
 
     def result(self) -> dict[str, Any] | None:
         """What training measured, once it has finished."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from blocklora.files import read_json, write_json
-from blocklora.jobs.run_folder import RunFolder
+from blocklora.jobs.run_folder import QUEUE, RunFolder
 
 POLL_SECONDS = 0.2
 
@@ -22,7 +22,7 @@ class Turns:
     """The queue of one device, in `home`/queue."""
 
     def __init__(self, home: Path, device: str) -> None:
-        folder = home / "queue"
+        folder = home / QUEUE
         folder.mkdir(parents=True, exist_ok=True)
         self._order = folder / f"{device}.json"
         self._running = folder / f"{device}.running.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,9 @@ class TrashedProject:
     trashed: float
 
 
+_NAMING = threading.Lock()
+"""Held from the look at which names are taken until another one is."""
+
 # Inside the class below, `list` is the method.
 _Projects: TypeAlias = list[ProjectInfo]
 _Trashed: TypeAlias = list[TrashedProject]
@@ -74,9 +78,10 @@ class Library:
     def create(self, name: str) -> Project:
         """A new, empty project. Raises ProjectError for an empty, over-long or taken name."""
         cleaned = clean_name(name, "project")
-        if name_key(cleaned) in self._names():
-            raise ProjectError(f"There is already a project named {cleaned!r}.", "Choose another name, or open that one.")
-        return Project.create(self._new_folder(cleaned), cleaned, self.staging)
+        with _NAMING:
+            if name_key(cleaned) in self._names():
+                raise ProjectError(f"There is already a project named {cleaned!r}.", "Choose another name, or open that one.")
+            return Project.create(self._new_folder(cleaned), cleaned, self.staging)
 
     def open(self, project_id: str) -> Project:
         """The project of this id. Raises ProjectError where there is none, or it is damaged or newer than this program."""
@@ -136,11 +141,16 @@ class Library:
         """What is in the trash, latest first."""
         folders = self.trash_dir.iterdir() if self.trash_dir.is_dir() else ()
         matches = [(folder, _TRASHED.fullmatch(folder.name)) for folder in folders]
-        found = [TrashedProject(folder.name, _info(folder).name, int(match[2]) / 1000) for folder, match in matches if match]
+        known = [(_info(folder), match) for folder, match in matches if match]
+        found = [TrashedProject(info.id, match[1] if info.problem else info.name, int(match[2]) / 1000) for info, match in known]
         return sorted(found, key=lambda entry: -entry.trashed)
 
     def restore(self, trash_id: str) -> Project:
-        """Take a project out of the trash; it gets another name where its own is taken by now."""
+        """Take a project out of the trash; it gets another name where its own is taken by now.
+
+        Raises:
+            ProjectError: it is not there; or it is back, and cannot be opened.
+        """
         folder, match = self._trashed_folder(trash_id)
         home = self.projects / match
         target = home if not home.exists() else self._new_folder(match)
@@ -165,7 +175,11 @@ class Library:
             ProjectError: there is none.
         """
         folder = self.projects / project_id
-        if not project_id or folder.name != project_id or project_id in (".", "..") or not (folder / FILE_NAME).is_file():
+        try:
+            there = (folder / FILE_NAME).is_file()
+        except OSError:  # a name that no file system takes
+            there = False
+        if not project_id or folder.name != project_id or project_id in (".", "..") or not there:
             raise ProjectError("This project is no longer there.", "It may have been deleted in another window; choose another project.")
         return folder
 
@@ -184,17 +198,19 @@ class Library:
         return self.staging / f"project-{secrets.token_hex(8)}"
 
     def _adopt(self, built: Project, name: str) -> Project:
-        """Move a finished project from where it was built into the list."""
-        target = self._new_folder(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        built.rename(name)
-        try:
-            for run in finished_runs(built.path):
-                rebind(run, self.home, target.name, name)
-        except ProjectError:
-            shutil.rmtree(built.path, ignore_errors=True)
-            raise
-        _move(built.path, target)
+        """Move a finished project from where it was built into the list, under that name or, where it was taken meanwhile, one like it."""
+        with _NAMING:
+            name = free_name(name, self._names())
+            target = self._new_folder(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            built.rename(name)
+            try:
+                for run in finished_runs(built.path):
+                    rebind(run, self.home, target.name, name)
+            except ProjectError:
+                shutil.rmtree(built.path, ignore_errors=True)
+                raise
+            _move(built.path, target)
         return Project.open(target, self.staging)
 
     def _names(self) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
@@ -90,11 +91,11 @@ def _entries(rows: list[list[str]], base: Path, where: int, what: int) -> Iterat
 
 def _inside(base: Path, given: str) -> Path | None:
     """The real file that a cell names, where it lies inside `base`."""
-    if "\\" in given and not (base / given).exists():
+    if "\\" in given and not os.path.lexists(base / given):
         given = PureWindowsPath(given).as_posix()  # tables written on Windows, read elsewhere
     # An accented letter can be written in two ways, and macOS writes names of files in the other one than keyboards write cells.
     forms = [given, *(unicodedata.normalize(form, given) for form in ("NFC", "NFD"))]
-    given = next((form for form in forms if (base / form).exists()), given)
+    given = next((form for form in forms if os.path.lexists(base / form)), given)
     try:
         path = (base / given).resolve()
     except (OSError, RuntimeError, ValueError):

@@ -24,7 +24,7 @@ class RunData:
 
     def items(self, section: str, rows: Sequence[Mapping[str, Any]]) -> list[Item]:
         """The pictures that a section of the result was measured on, in the order of its rows. Test pictures that looked like training
-        pictures have no row: those that are left are known by their ids, outside a project by their paths.
+        pictures have no row: those that are left are known by their ids.
         """
         if section == "test":
             counted = {row.get("image_id") or row.get("path") for row in rows}
@@ -51,17 +51,20 @@ def read_run_data(run: RunFolder) -> RunData:
     values = read_json(run.dataset_path)
     if not isinstance(values, dict) or "dataset" not in values:
         raise JobError(f"the run {run.name} has no dataset.json, so nobody knows its pictures.", "Choose another run.")
-    test, project = values.get("test"), run.dataset_path.absolute().parents[2]  # <project>/runs/<run>/dataset.json
+    test = values.get("test")
     return RunData(
-        _where_it_is(Dataset.from_dict(values["dataset"]), project),
+        _where_it_is(Dataset.from_dict(values["dataset"]), run),
         tuple(map(int, values.get("train", ()))),
         tuple(map(int, values.get("held_out", ()))),
-        _where_it_is(Dataset.from_dict(test), project) if isinstance(test, dict) else None,
+        _where_it_is(Dataset.from_dict(test), run) if isinstance(test, dict) else None,
     )
 
 
-def _where_it_is(dataset: Dataset, project: Path) -> Dataset:
-    return dataset if all(Path(item.path).exists() for item in dataset.items) else dataset.located(project)
+def _where_it_is(dataset: Dataset, run: RunFolder) -> Dataset:
+    around = run.path.absolute().parents  # <project>/runs/<run>
+    if len(around) < 2 or all(Path(item.path).exists() for item in dataset.items):
+        return dataset
+    return dataset.located(around[1])
 
 
 def has(result: Mapping[str, Any], section: str) -> bool:

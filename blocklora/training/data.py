@@ -30,13 +30,13 @@ class Data:
         values = read_json(path)
         if values is None:
             raise TrainingError("the run has no dataset.json.", "Start a new run.")
-        test = values.get("test")
+        test, project = values.get("test"), path.absolute().parent.parent.parent  # <project>/runs/<run>: it may have been moved or copied
         dataset = Dataset.from_dict(values["dataset"])
         if not all(Path(item.path).exists() for item in (*dataset.items, *dataset.others)):
-            dataset = dataset.located(path.parents[2])  # <project>/runs/<run>/dataset.json: the project was moved or copied
+            dataset = dataset.located(project)
         tests = None if test is None else Dataset.from_dict(test)
         if tests is not None and not all(Path(item.path).exists() for item in tests.items):
-            tests = tests.located(path.parents[2])
+            tests = tests.located(project)
         return cls(dataset, tuple(values["train"]), tuple(values["held_out"]), tests, values.get("divided", 0))
 
     @property

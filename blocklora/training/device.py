@@ -13,7 +13,7 @@ from blocklora.clip.precision import has_bf16
 from blocklora.lora.quick import quicken
 from blocklora.processor import cpu_cores
 
-FULL = ("MPS backend out of memory", "DefaultCPUAllocator: can't allocate memory")
+FULL = ("MPS backend out of memory", "DefaultCPUAllocator:")
 """What torch says where the memory is full; it has a class of its own for that on cuda alone."""
 
 

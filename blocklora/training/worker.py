@@ -69,8 +69,7 @@ class Watcher(threading.Thread):
         if wish == CANCEL:
             self._cancel()
         elif wish == STOP and not self.trained:
-            self._say(Note("Stopped before the first step: there was nothing to keep."))
-            self._cancel()
+            self._cancel(Note("Stopped before the first step: there was nothing to keep."))
         elif wish == STOP and self.control is not None and not self._stopped:
             self._stopped = True
             self.control.stop()
@@ -78,12 +77,13 @@ class Watcher(threading.Thread):
             beat(self._run.heartbeat_path)
             self._beaten = time.monotonic()
 
-    def _cancel(self) -> None:
+    def _cancel(self, *first: Event) -> None:
         """End at once: nothing that a cancelled run was doing is kept, and every file it publishes is written atomically."""
         if self.follower is not None:
             self.follower.kill()
         with suppress(OSError):  # a full disk keeps nobody from ending it
-            self._say(Cancelled())
+            for event in (*first, Cancelled()):
+                self._say(event)
         os._exit(0)
 
 

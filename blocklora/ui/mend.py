@@ -66,7 +66,8 @@ def again(changes: Changes, busy: bool) -> str:
     if changes.lost_classes:
         return html.note(words, "The classes are others now: start a new training in Train.")
     button = html.button("Train again from here", "again", kind="primary", icon_name="refresh-cw", disabled=busy)
-    how = "It begins with what this run has learned and takes half the time. What was held out stays so, to compare both on."
+    how = "It begins with what this run has learned and takes half the time of a whole training. "
+    how += "What was held out stays so, to compare both on."
     text = f'<div><p>{html.escape(words)}</p><p class="advice">{how}</p></div>'
     return f'<div class="again note accent">{html.icon("info")}{text}{button}</div>'
 

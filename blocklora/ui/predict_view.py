@@ -16,6 +16,7 @@ ROWS = 50  # lines of the table on a page
 PROVIDERS = {
     "CPUExecutionProvider": "on the processor",
     "CUDAExecutionProvider": "on the graphics card",
+    "CoreMLExecutionProvider": "by Core ML",  # in records of earlier versions
 }
 
 

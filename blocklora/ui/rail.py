@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from blocklora.errors import StudioError
+from blocklora.errors import JobError, ProjectError, StudioError
 from blocklora.ui import html
 from blocklora.ui.forms import Act, failure, notice
 from blocklora.ui.sample import make_sample
@@ -37,6 +38,8 @@ class Rail:
     """The handlers of the sidebar."""
 
     ctx: Context
+    under_way: set[tuple[str, str]] = field(default_factory=set)
+    """Long work that is being done: which, and about what."""
 
     @property
     def studio(self) -> Studio:
@@ -57,24 +60,47 @@ class Rail:
         }
         if act.name not in steps:
             raise ValueError(f"the sidebar knows no act {act.name!r}")
-        current = self.ctx.now_open(values) or NO_PROJECT
-        work = follow(lambda progress: steps[act.name](act, current, progress))
-        told = False
-        while True:
-            try:
-                next(work)
-            except StopIteration as stop:
-                chosen, toast = stop.value
-                break
-            if not told and act.name in WAIT:
-                told = True
-                yield {self.ctx.notice: notice(WAIT[act.name])}
-        # Where nothing is opened, the list is drawn for whichever project the page has by now. Long work opens nothing where the person has
-        # gone on to another project meanwhile.
+        current, newest = self.ctx.now_open(values) or NO_PROJECT, self.ctx.wish(values)
+        with self._once(act):
+            work = follow(lambda progress: steps[act.name](act, current, progress))
+            told = False
+            while True:
+                try:
+                    next(work)
+                except StopIteration as stop:
+                    chosen, toast = stop.value
+                    break
+                if not told and act.name in WAIT:
+                    told = True
+                    yield {self.ctx.notice: notice(WAIT[act.name])}
+        # Wishes are answered side by side, and some take long: one opens its project where it is the newest wish, or the person has not
+        # gone on to another project. Where nothing is opened, the list is drawn for whichever project the page has by now.
         now = self.ctx.now_open(values) or NO_PROJECT
-        opens = chosen and (act.name not in WAIT or now == current)
+        opens = chosen and (newest() or now == current)
         drawn = self.open(chosen, values) if opens else {self.ctx.rail: self.ctx.draw_rail(now)}
         yield drawn | ({self.ctx.notice: toast} if toast else {})
+
+    @contextmanager
+    def _once(self, act: Act) -> Iterator[None]:
+        """Long work, once at a time for each thing that it is about, which is not thrown away meanwhile.
+
+        Raises:
+            JobError: it is under way.
+        """
+        about = act.text("id") or act.text("file")
+        if act.name == "trash" and about in [thing for _, thing in self.under_way]:
+            raise JobError("this project is being copied or packed.", "Wait until that is done, then delete it.")
+        if act.name not in WAIT:
+            yield
+            return
+        work = (act.name, about)
+        if work in self.under_way:
+            raise JobError("this is under way already.", "It takes a moment.")
+        self.under_way.add(work)
+        try:
+            yield
+        finally:
+            self.under_way.discard(work)
 
     def open(self, chosen: str, values: dict[Any, Any]) -> dict[Any, Any]:
         """The list with `chosen` open, in the page that these values are of."""
@@ -128,11 +154,14 @@ class Rail:
         project_id, name = act.text("id"), act.text("name")
         token = self.studio.trash_project(project_id)
         undo = html.button("Undo", "restore", kind="quiet", data_to="rail", data_token=str(token), data_id=project_id)
-        chosen = self.first_choice("" if project_id == current else current)
+        chosen = self.first_choice("") if project_id == current else ""
         return chosen, notice(f"{name or 'The project'} is in the trash.", action=undo)
 
     def _restore(self, act: Act, current: str, progress: Progress) -> tuple[str, str]:
-        project = self.studio.library.restore(act.text("token"))
+        try:
+            project = self.studio.library.restore(act.text("token"))
+        except ProjectError as error:  # one that cannot be opened is back all the same
+            return "", failure(error)
         return project.id, notice(f"{project.name} is back.")
 
     def _export(self, act: Act, current: str, progress: Progress) -> tuple[str, str]:

@@ -101,6 +101,12 @@ class Context:
         page, project_id = self._where(values)
         return self.order.open_in(page) or project_id
 
+    def wish(self, values: forms.Values) -> Callable[[], bool]:
+        """Something is pressed in the sidebar of the page that these values are of; whether it is still the newest wish there."""
+        page = self._where(values)[0]
+        number = self.order.wish(page)
+        return lambda: self.order.is_newest(page, number)
+
     def _here(self, values: forms.Values, drawn: forms.Values | None) -> forms.Values | None:
         """What an answer may still fill. Where another project was opened while it was on its way, its rooms are that one's by now: what
         is left are toasts, and the sidebar with the counts anew.

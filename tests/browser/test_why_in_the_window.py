@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import tour
+from PIL import Image, ImageOps
 from playwright.sync_api import Page, expect
 from studio_window import NARROW, SAMPLE, Server
 
 OpenPage = Callable[..., Page]
-PICTURE = sorted((SAMPLE / "unseen").glob("mug/*.jpg"))[0]
 
 
-def test_the_map_lies_over_the_picture_and_follows_the_person(server: Server, open_page: OpenPage) -> None:
+def doubtful(folder: Path) -> Path:
+    """Something of two classes at once, so that more than one answer has reasons."""
+    halves = []
+    for name in ("dice", "scissors"):
+        with Image.open(sorted((SAMPLE / "unseen").glob(f"{name}/*.jpg"))[0]) as picture:
+            halves.append(ImageOps.fit(picture.convert("RGB"), (224, 224)))
+    Image.blend(*halves, 0.5).save(folder / "both.png")
+    return folder / "both.png"
+
+
+def test_the_map_lies_over_the_picture_and_follows_the_person(server: Server, open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page(server.url, viewport=NARROW, scheme="dark")
     tour.take_sample(page)
     tour.wait_for_model(page)
-    label = tour.predict(page, PICTURE)
+    label = tour.predict(page, doubtful(tmp_path))
     page.get_by_role("button", name="Why?").press("Enter")
     heat = page.locator(".answer .heat")
     expect(heat.locator(".layer").first).to_be_visible()

@@ -27,6 +27,7 @@ from blocklora.errors import ExportError
 from blocklora.files import read_json
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.projects.decoding import decode_rgb
+from blocklora.reject import OFF, Wish
 from blocklora.services.exported import BUNDLE, made
 from exporters import web_runtime
 from exporters.forms import make_form
@@ -123,7 +124,9 @@ def test_the_card_says_when_to_doubt(run: RunFolder, tmp_path: Path) -> None:
 def test_the_card_says_whether_strangers_are_told(run: RunFolder) -> None:
     facts = Facts("x", CLASSES, [(2, 2)] * 3, known("ViT-B-32"), read_json(run.result_path), {}, (), {})
     assert "cannot say that a picture shows none of them" in model_card(facts)
-    with_rule = model_card(replace(facts, report={"reject": {"strictness": 0.5}}))
+    for never in (Wish(how=OFF), Wish()):
+        assert "cannot say that" in model_card(replace(facts, report={"reject": never.to_dict()}))
+    with_rule = model_card(replace(facts, report={"reject": Wish(familiar=-2.0).to_dict()}))
     assert "cannot say" not in with_rule and "can say that a picture shows none of its classes (`known`)" in with_rule
 
 

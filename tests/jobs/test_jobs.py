@@ -136,7 +136,7 @@ def test_waiting_can_be_given_up_and_dead_runs_do_not_block(tmp_path: Path) -> N
 
 def test_a_killed_worker_gives_its_turn_back(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from blocklora.jobs.turns import Turns; from blocklora.jobs.run_folder import STOP, RunFolder;"
+        "import sys, pathlib; from blocklora.jobs.turns import Turns; from blocklora.jobs.run_folder import RunFolder;"
         "from blocklora.jobs.liveness import beat\n"
         "run = RunFolder(pathlib.Path(sys.argv[2])); run.path.mkdir(); beat(run.heartbeat_path)\n"
         "t = Turns(pathlib.Path(sys.argv[1]), 'cpu'); t.enter(run); s = t.take(run, lambda: False); print('held', flush=True); input()"
@@ -219,6 +219,13 @@ def test_a_run_belongs_where_it_lies(tmp_path: Path) -> None:
     write_json(run.spec_path, spec.to_dict())
     found = RunSpec.from_dict(run.spec())
     assert found == replace(spec, home=str(tmp_path), project_id="first copy")
+    old = tmp_path / "old"
+    old.mkdir()
+    still = replace(spec, home=str(old))  # whose home is there: a copy of its projects elsewhere is no home
+    write_json(run.spec_path, still.to_dict())
+    assert RunSpec.from_dict(run.spec()) == still
+    (tmp_path / "queue").mkdir()  # until a studio has been at work in it
+    assert RunSpec.from_dict(run.spec()) == found
     elsewhere = RunFolder(tmp_path / "first" / "runs" / "r")  # in no data home
     write_json(elsewhere.spec_path, spec.to_dict())
     assert RunSpec.from_dict(elsewhere.spec()) == spec

@@ -174,6 +174,11 @@ def test_tables(project: Project, folder: Path, text: str) -> None:
     assert plan.classes == [("Tom", 1), ("Rex", 1)] and plan.skipped == []
 
 
+def test_a_cell_that_can_be_no_name_is_left_out_alone(project: Project, folder: Path) -> None:
+    plan = csv_plan(project, folder, f"path,label\n{'x' * 300},Tom\ncats/1.png,Tom\n")
+    assert plan.classes == [("Tom", 1)] and [skipped.kind for skipped in plan.skipped] == ["missing"]
+
+
 @pytest.mark.parametrize(("there", "asked"), [("NFD", "NFC"), ("NFC", "NFD")])
 def test_a_table_may_write_accents_in_the_other_way(project: Project, folder: Path, there: str, asked: str) -> None:
     (folder / unicodedata.normalize(there, "Äpfel")).mkdir()

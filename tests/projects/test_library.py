@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -219,3 +220,17 @@ def test_a_project_that_could_not_be_made_leaves_nothing(library: Library, monke
     with pytest.raises(ProjectError, match="disk is full"):
         library.create("New")
     assert library.list() == [] and list(library.projects.iterdir()) == []
+
+
+def test_copies_made_at_once_have_names_of_their_own(library: Library) -> None:
+    made = library.create("One")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: library.duplicate(made.id), range(4)))
+    names = [info.name for info in library.list()]
+    assert len(set(names)) == len(names) == 5
+
+
+def test_names_that_no_file_system_takes_are_no_projects(library: Library) -> None:
+    for project_id in ("x" * 300, "a\0b", "..", "a/b"):
+        with pytest.raises(ProjectError, match="no longer there"):
+            library.open(project_id)

@@ -163,6 +163,12 @@ def test_pictures_of_a_moved_project_are_found_again_its_test_pictures_too(tmp_p
     assert [item.sha256 for item in data.items("test", rows)] == [item.sha256 for item in tests.items[1:]]
 
 
+def test_a_run_at_the_top_of_a_disk_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Dataset(("cup",), ("a",), (Item("/gone.png", 0, sha(1), "0" * 16, "i"),))
+    monkeypatch.setattr("blocklora.services.run_data.read_json", lambda path: {"dataset": gone.to_dict()})
+    assert read_run_data(RunFolder(Path("/out"))).dataset == gone
+
+
 def test_a_note_is_kept_changed_and_taken_away(tmp_path: Path) -> None:
     run = run_with(tmp_path / "1", right(range(6)))
     assert read_note(run) == ""

@@ -304,8 +304,9 @@ OUT_OF_MEMORY = pytest.mark.parametrize(
         torch.OutOfMemoryError("pretend"),
         RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
     ],
-    ids=["cuda", "mps", "cpu"],
+    ids=["cuda", "mps", "cpu", "cpu of Windows"],
 )
 
 

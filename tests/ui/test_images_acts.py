@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 from tab_parts import NOTICE, PROJECT, RAIL, STAGE, images_tab
 
-from blocklora.errors import ImportRefused, ProjectError
+from blocklora.errors import ImportRefused, JobError, ProjectError
 from blocklora.projects.library import Library
 from blocklora.projects.project import Project
 from blocklora.projects.records import TEST
@@ -380,6 +380,30 @@ def test_long_work_opens_nothing_where_the_person_has_gone_on(rail: Rail, librar
     assert library.open(made[PROJECT]).name == "Two (2)"
 
 
+def test_the_last_press_wins_and_long_work_is_done_once(rail: Rail, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = (turn(rail, "new", name=name)[PROJECT] for name in ("One", "Two", "Three"))
+    real = library.open
+
+    def slow(project_id: str) -> Project:
+        monkeypatch.setattr(rail.studio.library, "open", real)
+        assert turn(rail, "open", third, id=second)[PROJECT] == second  # pressed later, answered first
+        return real(project_id)
+
+    monkeypatch.setattr(rail.studio.library, "open", slow)
+    assert PROJECT not in turn(rail, "open", third, id=first)
+
+    def busy(project_id: str) -> Project:
+        for act, words in (("duplicate", "under way already"), ("trash", "copied or packed")):
+            with pytest.raises(JobError, match=words):
+                turn(rail, act, second, id=first)
+        turn(rail, "trash", second, id=third)  # another one may go; the page stays where it is
+        return Library(library.home).duplicate(project_id)
+
+    monkeypatch.setattr(rail.studio.library, "duplicate", busy)
+    assert "is the copy" in turn(rail, "duplicate", second, id=first)[NOTICE]
+    assert not rail.under_way and {info.name for info in library.list()} == {"One", "Two", "One (2)"}
+
+
 def test_exported_project_is_on_offer_and_comes_back(rail: Rail, library: Library, uploads: Path) -> None:
     made = turn(rail, "new", name="One / two")[PROJECT]
     shown = turn(rail, "export", made, id=made)
@@ -415,8 +439,11 @@ def test_a_project_that_cannot_be_opened_keeps_nobody_from_the_others(rail: Rail
     assert rail.first_open("")[0] == rail.first_open(good)[0] == good and rail.first_open(good)[2] == ""
     shown = rail.open(chosen, {})[RAIL]
     assert shown.count('aria-label="cannot be opened"') == 1
+    token = re.search(r'data-token="([^"]+)"', turn(rail, "trash", good, id=broken)[NOTICE])
+    assert [info.id for info in library.list()] == [good] and [entry.name for entry in library.trashed()] == [broken]
+    shown = turn(rail, "restore", good, token=token[1] if token else "")
+    assert broken in shown[RAIL] and "not the index" in shown[NOTICE] and PROJECT not in shown  # back, as it was
     turn(rail, "trash", good, id=broken)
-    assert [info.id for info in library.list()] == [good] and len(library.trashed()) == 1
     index = library.projects / good / "project.sqlite"
     for path in index.parent.glob("project.sqlite*"):
         path.unlink()
