@@ -45,6 +45,15 @@ def read_json(path: Path, default: Any = None) -> Any:
         return default
 
 
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Another one for a file that was written again: its time in nanoseconds and its size; None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 def publish(temporary: Path, final: Path) -> None:
     """Move a finished file into place: flush it to disk, then rename over `final` (same file system)."""
     with temporary.open("rb+") as stream:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from blocklora.files import write_json
+from blocklora.projects import kept
 from blocklora.projects.archives import MemberError, unpack
 from blocklora.projects.copies import MANIFEST
 from blocklora.projects.names import shown
@@ -18,6 +19,7 @@ from blocklora.projects.run_files import EXPORT_NAME, FINISHED, PLAIN, RUN_FILES
 from blocklora.projects.sources import Skipped
 
 SETTING_BYTES = 64 * 1024
+KEPT_BYTES = 16 * 2**20  # of what a person keeps against the data check: a line for each picture
 
 _SETTING = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
@@ -82,7 +84,7 @@ def settings(project: Project, manifest: dict[str, Any], runs: set[str]) -> None
     """Keep settings that cannot point anywhere: a run that is there, a backbone by its plain name, and other small values."""
     values = manifest.get("settings")
     for key, value in (values if isinstance(values, dict) else {}).items():
-        if not _SETTING.fullmatch(key) or len(json.dumps(value)) > SETTING_BYTES:
+        if not _SETTING.fullmatch(key) or len(json.dumps(value)) > (KEPT_BYTES if key == kept.KEY else SETTING_BYTES):
             continue
         if key == "current_run" and value not in runs:
             continue

@@ -11,6 +11,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
+import psutil
+
 from blocklora.errors import ImageError
 from blocklora.projects.decoder import Decoder, Refused, Source
 from blocklora.projects.limits import DEFAULT_LIMITS, IntakeLimits
@@ -22,7 +24,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 WORKERS = max(1, min(2, os.cpu_count() or 1))
-MANY = max(1, min(8, os.cpu_count() or 1))  # for work that does little else than to wait for pictures
+EACH = 2 * 2**30  # bytes that a child takes for a picture of a hundred megapixels, with what waits of its pictures on this side
+# For work that does little else than to wait for pictures: as many as there are cores, and as half of the memory holds.
+MANY = max(1, min(8, os.cpu_count() or 1, psutil.virtual_memory().total // 2 // EACH))
 
 # Started when first needed and kept: a webcam picture or a thumbnail is answered without starting anew, and however many imports
 # go on at once, this process has no more children than these. Each is locked for one picture at a time only.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from blocklora import reject
-from blocklora.files import read_json, write_json
+from blocklora.files import read_json, stamp, write_json
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.reject import Outcome, Scores, Wish
 
@@ -73,6 +74,12 @@ def choose(run: RunFolder, wish: Wish | None) -> None:
 
 def rejecting(run: RunFolder) -> Rejecting | None:
     """All of it; None where the run has no scores (it was trained before there were rules, or kept no pictures aside)."""
+    files = (run.result_path, run.path / CHOSEN, run.export_dir / "export.json", run.onnx_path)
+    return _rejecting(run, tuple(map(stamp, files)))
+
+
+@lru_cache(maxsize=8)
+def _rejecting(run: RunFolder, written: tuple[tuple[int, int] | None, ...]) -> Rejecting | None:
     scores, others, every = scores_of(run.result() or {})
     if not len(scores):
         return None

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
+
+from blocklora.files import read_json, stamp
+from blocklora.jobs.run_folder import RunFolder
 
 Kind = Literal["test", "cross_validated", "held_out"]
 KINDS: tuple[Kind, ...] = ("test", "cross_validated", "held_out")
@@ -47,6 +52,43 @@ def headline(result: Mapping[str, Any] | None) -> Headline:
             return Headline(kind, section)
     found = (result or {}).get("held_out")
     return Headline("held_out", found if isinstance(found, Mapping) else {})
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The few numbers and words of a result that lists and lines tell. Results of many images are large: they are parsed once."""
+
+    top1: float | None = None
+    correct: int = 0
+    n: int = 0
+    which: str = ""
+    interval: tuple[float, float] | None = None
+    seconds: float | None = None
+    verdict: str = ""
+
+
+def figures(run: RunFolder) -> Figures:
+    """Those of a run as it is now; nothing where it has no result."""
+    return _figures(run.result_path, stamp(run.result_path))
+
+
+@lru_cache(maxsize=4096)
+def _figures(path: Path, written: tuple[int, int] | None) -> Figures:
+    result = read_json(path) if written is not None else None
+    if not isinstance(result, dict):
+        return Figures()
+    found = headline(result)
+    interval = found.section.get("interval")
+    between = (float(interval[0]), float(interval[1])) if found.n and isinstance(interval, list) and len(interval) == 2 else None
+    return Figures(
+        found.section.get("top1"),
+        found.section.get("correct", 0),
+        found.section.get("n", 0),
+        found.which,
+        between,
+        result.get("seconds"),
+        str(result.get("verdict", "")),
+    )
 
 
 def interval_words(section: Mapping[str, Any]) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import JobError, TrainingError
-from blocklora.files import write_json
+from blocklora.files import read_json, stamp, write_json
 from blocklora.jobs.devices import devices, resolve
 from blocklora.jobs.events import Cancelled
 from blocklora.jobs.launcher import Launcher
@@ -21,7 +21,7 @@ from blocklora.jobs.turns import Turns
 from blocklora.projects.dataset import Dataset
 from blocklora.projects.splits import Split, split
 from blocklora.services.going_on import GoingOn
-from blocklora.services.results import headline
+from blocklora.services.results import figures
 from blocklora.services.run_notes import read_note
 from blocklora.services.status import Folder, RunStatus
 
@@ -139,6 +139,18 @@ def new_run_dir(runs_dir: Path, preset: str) -> Path:
     return candidate
 
 
+def created(run: RunFolder) -> float:
+    """When a run was asked for, in seconds since the epoch; 0 for a folder that is no run."""
+    return _created(run.spec_path, stamp(run.spec_path))
+
+
+@lru_cache(maxsize=4096)
+def _created(path: Path, written: tuple[int, int] | None) -> float:
+    values = read_json(path) if written is not None else None
+    found = values.get("created") if isinstance(values, dict) else None
+    return float(found) if isinstance(found, (int, float)) else 0.0
+
+
 class Runs:
     """Runs by their folder. Safe to use from several threads and from several processes at once."""
 
@@ -211,8 +223,7 @@ class Runs:
         """One line about a run."""
         run, status = RunFolder(path), self.status(path)
         spec = RunSpec.from_dict(run.spec())
-        result: dict[str, Any] = run.result() or {}
-        section = headline(result).section
+        told = figures(run)
         return RunSummary(
             id=path.name,
             path=path,
@@ -221,18 +232,13 @@ class Runs:
             backbone=spec.backbone,
             state=status.state,
             exporting=status.exporting,
-            top1=section.get("top1"),
-            correct=section.get("correct", 0),
-            n=section.get("n", 0),
-            seconds=result.get("seconds", status.seconds),
+            top1=told.top1,
+            correct=told.correct,
+            n=told.n,
+            seconds=status.seconds if told.seconds is None else told.seconds,
             current=path.name == current,
-            interval=_interval(section),
+            interval=told.interval,
             data=spec.data_hash,
             size=run.onnx_path.stat().st_size if run.onnx_path.is_file() else 0,
             note=read_note(run),
         )
-
-
-def _interval(section: Mapping[str, Any]) -> tuple[float, float] | None:
-    found = section.get("interval")
-    return (float(found[0]), float(found[1])) if section.get("n") and isinstance(found, list) and len(found) == 2 else None

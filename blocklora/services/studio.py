@@ -33,6 +33,7 @@ from blocklora.services.runs import (
     Runs,
     RunSummary,
     check_dataset,
+    created,
     make_run,
     new_run_dir,
     reasons_not_ready,
@@ -297,8 +298,8 @@ class Studio:
         current = self.current_run(project)
         if current is not None and current.result_path.exists():
             return current
-        done = [summary for summary in self.runs(project) if RunFolder(summary.path).result_path.exists()]
-        return RunFolder(done[0].path) if done else None
+        done = [RunFolder(path.parent) for path in project.runs_dir.glob("*/result.json")]
+        return max(done, key=created, default=None)
 
     def queue(self) -> list[QueueEntry]:
         """What works and what waits on this machine's devices, in order, whichever project or command line it came from."""

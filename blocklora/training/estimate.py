@@ -81,7 +81,8 @@ def every_image(
     familiar = {i: row["familiar"] for i, row in rows if "familiar" in row}
     rest = parts.indices[held:]
     for number, part in enumerate(rest):
-        train_on = [i for i in everything.indices if i not in set(part)]
+        left_out = set(part)
+        train_on = [i for i in everything.indices if i not in left_out]
         fold = on_images(setup, everything, train_on, (), steps)
         watched = dataclasses.replace(fold.spec.training, patience=None)
         fold = dataclasses.replace(fold, spec=dataclasses.replace(fold.spec, training=watched))

@@ -56,7 +56,8 @@ def learning_curve(
     Each image is judged by a head of images from the other parts, as in `head_logits`.
     """
     labels = features.labels
-    most = min(int(torch.bincount(labels[[i for i in range(len(labels)) if i not in set(part)]]).max()) for part in parts)
+    everything = torch.bincount(labels)
+    most = min(int((everything - torch.bincount(labels[list(part)], minlength=len(everything))).max()) for part in parts)
     sizes = [2**power for power in range(int(math.log2(max(1, most))) + 1)]
     draws = DRAWS if len(labels) < MANY else 1
     rows: list[dict[str, float | int]] = []

@@ -11,6 +11,7 @@ import numpy as np
 from blocklora.intervals import wilson as wilson
 
 TOP = 3
+FINE = 1e-6  # of log T: how closely the temperature is found
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -40,12 +41,19 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, prior: float = 4.0) 
 
     low, high = math.log(0.2), math.log(20.0)
     golden = (math.sqrt(5) - 1) / 2
-    for _ in range(60):  # golden-section search; the cost has one valley in log T for all practical logits
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        if cost(left) < cost(right):
-            high = right
+    # Golden-section search; the cost has one valley in log T for all practical logits. Of the two places that are looked at, one is one of
+    # the two before.
+    left, right = high - golden * (high - low), low + golden * (high - low)
+    at_left, at_right = cost(left), cost(right)
+    while high - low > FINE:
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - golden * (high - low)
+            at_left = cost(left)
         else:
-            low = left
+            low, left, at_left = left, right, at_right
+            right = low + golden * (high - low)
+            at_right = cost(right)
     return math.exp((low + high) / 2)
 
 

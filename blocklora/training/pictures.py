@@ -12,7 +12,7 @@ import torch
 from blocklora.clip.pixels import to_model_input
 from blocklora.errors import ImageError, TrainingError
 from blocklora.preprocess import Preprocess
-from blocklora.projects.decoding import decode_many
+from blocklora.projects.decoding import MANY, decode_many
 
 KEEP_BYTES = 3 * 2**29  # 1.5 GB of model inputs; beyond that they are decoded again for each pass
 CHUNK = 32
@@ -24,7 +24,7 @@ def decoded(paths: Sequence[Path]) -> Iterator[np.ndarray]:
     Raises:
         TrainingError: a picture that the project holds cannot be read any more.
     """
-    for path, image in decode_many(paths):
+    for path, image in decode_many(paths, workers=MANY):
         if isinstance(image, ImageError):
             raise TrainingError(
                 f"the picture {Path(path).name} cannot be read any more: {image.message}", "Delete it from the project, then train again."

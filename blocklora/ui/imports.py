@@ -19,7 +19,7 @@ from blocklora.projects.names import shown
 from blocklora.projects.records import TEST, TRAINING
 from blocklora.projects.sources import Skipped
 from blocklora.ui import html
-from blocklora.ui.uploads import forget, scratch_folder, uploaded_file, uploaded_files
+from blocklora.ui.uploads import forget, kept, scratch_folder, uploaded_file, uploaded_files
 
 if TYPE_CHECKING:
     from blocklora.projects.plans import ImportPlan, ImportResult, Progress
@@ -96,10 +96,10 @@ def planner(project: Project, act: Act, local_mode: bool) -> tuple[Callable[[Pro
         return _table(project, act, local_mode)
     if act.name == "import-tree":
         return _tree(project, act)
-    files = uploaded_files(act.texts("files"))
+    files, home = kept(uploaded_files(act.texts("files")), "files-")
     class_id, class_name = act.text("id") or None, act.text("name") or None
     target = {"class_id": class_id} if class_id else {"class_name": class_name}
-    return lambda progress: intake.plan_files(project, files, part=part, progress=progress, **target), files
+    return lambda progress: intake.plan_files(project, files, part=part, progress=progress, **target), [home]
 
 
 def part_of(act: Act) -> str:

@@ -20,7 +20,7 @@ from blocklora.projects.decoding import decode_rgb, shared_decoder
 from blocklora.services.batch import Batches, Task
 from blocklora.services.batch_files import is_zip, list_uploads
 from blocklora.services.heat import HeatMaps
-from blocklora.services.results import headline
+from blocklora.services.results import figures
 from blocklora.ui import forms, heat_view, html, predict_api, predict_file, predict_table, predict_view
 from blocklora.ui.forms import Act, notice
 from blocklora.ui.predict_view import Answer
@@ -28,7 +28,7 @@ from blocklora.ui.run_list import TITLES, when
 from blocklora.ui.tab import Context, Refresh, Tab, needs_project
 from blocklora.ui.train_form import TrainForm
 from blocklora.ui.train_view import progress
-from blocklora.ui.uploads import forget, uploaded_file, uploaded_files
+from blocklora.ui.uploads import forget, kept, uploaded_file, uploaded_files
 
 if TYPE_CHECKING:
     from blocklora.jobs.run_folder import RunFolder
@@ -175,8 +175,9 @@ class PredictTab:
         if not files:
             raise ImportRefused("No picture arrived.", "Choose it again.")
         if len(files) > 1 or is_zip(files[0].name):
+            files, home = kept(files, "batch-")
             task = Task(list_uploads([(path.name, path) for path in files]), model.key, folder)
-            self.batches.start(key_of(project), task, model.open, lambda: forget(files))
+            self.batches.start(key_of(project), task, model.open, lambda: forget([home]))
             return {self.many: self._table(project)}
         drawn = predict_view.answer(self._answer(model, files[0], files[0].name, str(files[0])), teach=project is not None)
         self.answers[key_of(project)] = model.key, drawn
@@ -300,8 +301,7 @@ def key_of(project: Project | None) -> str:
 
 def model_words(run: RunFolder) -> str:
     """Which run the current model comes from, and how good it is."""
-    result, spec = run.result() or {}, run.spec()
-    found = headline(result)
+    found, spec = figures(run), run.spec()
     good = f", right on {found.correct} of {found.n} {found.which}" if found.n else ""
     title = TITLES.get(str(spec["training"]["preset"]), "This")
     return f"{title} run of {when(spec.get('created'))}{good}."

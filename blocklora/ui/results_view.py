@@ -9,11 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from blocklora.ui import charts, html
 from blocklora.ui.results_headline import bar
 
 WRONG = 24  # pictures on a page
 MOST_PAIRS = 8
+MOST_CLASSES, MANY_CLASSES = 120, 40  # as many classes have a table of all; of more, so many are shown
 Section = Mapping[str, Any]
 
 
@@ -87,21 +90,35 @@ def confusion(section: Section, view: View) -> str:
     table, names = section.get("confusion", []), [str(row["name"]) for row in section.get("per_class", [])]
     if not names:
         return ""
-    columns = "".join(f'<th scope="col" title="{html.escape(name)}"><span>{html.escape(name)}</span></th>' for name in names)
-    rows = "".join(_confusion_row(i, row, names, view) for i, row in enumerate(table))
-    dense = " dense" if len(names) > 14 else ""
+    shown = _mixed_up(table)
+    columns = "".join(f'<th scope="col" title="{html.escape(names[i])}"><span>{html.escape(names[i])}</span></th>' for i in shown)
+    rows = "".join(_confusion_row(i, table[i], shown, names, view) for i in shown)
+    dense = " dense" if len(shown) > 14 else ""
     words = "Rows are the true classes, columns the answers. A press on a count shows its pictures."
+    left = f'<p class="hint">The {len(shown)} classes that are mixed up most, of {len(names):,}.</p>' if len(shown) < len(names) else ""
     grid = (
         '<div class="scroll wide" tabindex="0" role="region" aria-label="Confusion table">'
         f'<table class="confusion{dense}"><caption class="sr">{words}</caption>'
         f'<thead><tr><td class="corner"><span>true</span><span>answer</span></td>{columns}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
-    return html.card(grid, _pairs(section, names), title="Who is taken for whom", kind="confusions")
+    return html.card(grid, left, _pairs(section, names), title="Who is taken for whom", kind="confusions")
 
 
-def _confusion_row(true: int, row: Sequence[int], names: Sequence[str], view: View) -> str:
+def _mixed_up(table: Sequence[Sequence[int]]) -> list[int]:
+    """The classes that a table shows, in their order: all, or of very many those that are taken for others, or others for them, most often.
+    A page with a million cells is none.
+    """
+    if len(table) <= MOST_CLASSES:
+        return list(range(len(table)))
+    counts = np.array(table)
+    np.fill_diagonal(counts, 0)
+    mixed = counts.sum(axis=0) + counts.sum(axis=1)
+    return sorted(np.argsort(-mixed, kind="stable")[:MANY_CLASSES].tolist())
+
+
+def _confusion_row(true: int, row: Sequence[int], shown: Sequence[int], names: Sequence[str], view: View) -> str:
     total = sum(row)
-    cells = "".join(_cell(true, predicted, count, total, names, view) for predicted, count in enumerate(row))
+    cells = "".join(_cell(true, predicted, row[predicted], total, names, view) for predicted in shown)
     return f'<tr><th scope="row" title="{html.escape(names[true])}">{html.escape(names[true])}</th>{cells}</tr>'
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from blocklora.errors import BackboneError, ConfigError, StudioError
 from blocklora.jobs.devices import devices
 from blocklora.presets import PRESET_TEXTS
+from blocklora.services.results import figures
 from blocklora.services.showing import run_of, run_to_watch
 from blocklora.services.studio import duration
 from blocklora.ui import forms, html, train_backbone, train_setup, train_view
@@ -90,14 +91,13 @@ class TrainTab:
         spec, status = run.spec(), self.studio.status(run.path)
         preset = str(spec["training"]["preset"])
         title = next((text.title for text in PRESET_TEXTS if text.name == preset), preset)
-        result = (run.result() or {}) if status.state == "finished" else {}
         return Shown(
             id=run.name,
             title=f"{title} run with {self._backbone_title(str(spec['backbone']))}",
             status=status,
             requested=(run.requested() or "") if status.busy else "",
             log=run.log_tail(LOG_LINES),
-            verdict=str(result.get("verdict", "")),
+            verdict=figures(run).verdict if status.state == "finished" else "",
             checkpoint=run.checkpoint_path.exists(),
         )
 

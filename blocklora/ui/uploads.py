@@ -44,6 +44,19 @@ def uploaded_files(names: Iterable[str]) -> list[Path]:
     return [uploaded_file(name) for name in names]
 
 
+def kept(paths: Iterable[Path], prefix: str) -> tuple[list[Path], Path]:
+    """The same uploads in a scratch folder, and that folder: uploads themselves are swept after some hours, and a table of many pictures
+    or an import that waits to be looked at may be wanted for longer.
+    """
+    folder, moved = scratch_folder(prefix), dict[Path, Path]()
+    paths = list(paths)
+    for number, path in enumerate(dict.fromkeys(paths)):  # a file that was sent twice is one upload
+        home = folder / str(number)
+        home.mkdir()
+        moved[path] = path.replace(home / path.name)
+    return [moved[path] for path in paths], folder
+
+
 def forget(paths: Iterable[Path]) -> None:
     """Remove uploads (files, or folders made of them) that have been taken in: the project keeps its own copy."""
     for path in paths:

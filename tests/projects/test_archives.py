@@ -38,6 +38,7 @@ def full(library: Library) -> Project:
     project.set_setting("backbone", "ViT-B-32")
     project.set_setting("current_run", "run-1")
     project.set_setting("template", "a photo of a {}.")
+    project.set_setting("data_check_kept", [[f"{number:064x}", "c", "apart"] for number in range(1000)])
     finished_run(project)
     (project.exports_dir / "model.onnx").write_bytes(b"onnx")
     return project
@@ -76,6 +77,7 @@ def test_round_trip(library: Library, full: Project, archive: Path) -> None:
         i.id: replace(i, class_id="") for i in full.images(None).items
     }
     assert (copy.get_setting("current_run"), copy.get_setting("backbone")) == ("run-1", "ViT-B-32")
+    assert copy.get_setting("data_check_kept") == full.get_setting("data_check_kept") and len(copy.kept()) == 1000
     assert {p.name for p in (copy.runs_dir / "run-1").rglob("*") if p.is_file()} == {
         *("spec.json", "dataset.json", "result.json", "parity.json", "export.json"),
         *("adapter.safetensors", "log.txt", "events.jsonl", "model.onnx"),

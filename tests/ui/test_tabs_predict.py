@@ -19,6 +19,7 @@ from tab_parts import Bench, finish, new_run, publish, write_preview
 
 from blocklora.errors import ImageError, ImportRefused, JobError, ProjectError
 from blocklora.jobs import events as said
+from blocklora.services.batch import make_file
 from blocklora.services.previews import Head, PreviewFolder, State
 from blocklora.ui.forms import Act
 from blocklora.ui.predict_api import endpoint
@@ -246,9 +247,28 @@ def test_many_pictures_become_a_table_in_pages_with_a_csv(ready: Bench, upload: 
     assert url
     offer = ready.ctx.downloads.find(url[1])
     assert offer is not None and offer.path.parent == ready.project.exports_dir and offer.filename.endswith(".csv")
-    assert Path(files[0]).exists()  # they may still be sorted
+    batch = tab.batches.latest(ready.project.id)
+    assert batch is not None
+    kept = next(iter(batch.table.rows())).path
+    assert kept.exists()  # they may still be sorted
     assert tab.lines(Act("forget", {}), ready.values)["many"] == "" and tab.tick(ready.values) == {}
-    assert not Path(files[0]).exists()
+    assert not kept.exists() and not Path(files[0]).exists()
+
+
+def test_pictures_of_a_table_outlive_the_sweeping_of_uploads(ready: Bench, upload: Callable[..., str]) -> None:
+    one, two = upload("one.png"), upload("two.png", (20, 240, 20))
+    tab = tab_of(ready)
+    tab.pictures(Act("pictures", {"files": [one, two]}), ready.values)
+    finished_table(tab, ready)
+    batch = tab.batches.latest(ready.project.id)
+    assert batch is not None
+    assert not Path(one).exists() and not Path(two).exists()  # where they would be swept
+    path, missing = make_file(batch, "zip")
+    with zipfile.ZipFile(path) as archive:
+        assert missing == 0 and len(archive.namelist()) == 2
+    kept = next(iter(batch.table.rows())).path.parents[1]
+    tab.batches.forget(ready.project.id)
+    assert not kept.exists()
 
 
 def test_a_typed_folder_is_taken_only_from_who_sits_at_the_machine(ready: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

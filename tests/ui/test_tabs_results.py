@@ -16,6 +16,7 @@ from blocklora.jobs.run_folder import RunFolder
 from blocklora.training.class_weights import Choice
 from blocklora.training.rotations import rotation_words
 from blocklora.ui.forms import Act
+from blocklora.ui.predict_tab import model_words
 from blocklora.ui.results_headline import headline
 from blocklora.ui.results_more import expected, more
 from blocklora.ui.results_tab import ResultsTab
@@ -116,6 +117,17 @@ def test_confusion_shows_counts_and_marks_the_pressed_cell() -> None:
     assert 'aria-label="4 of b recognised"' in drawn
     assert 'aria-label="3 of a taken for b"' in drawn and 'aria-pressed="true">3</button>' in drawn
     assert "<td></td>" in drawn  # an empty cell stays empty, so that a hundred classes stay light
+
+
+def test_of_very_many_classes_those_that_are_mixed_up_most_are_shown() -> None:
+    names = [f"class number {i}" for i in range(200)]
+    table = [[3 * int(i == j) + int(i in (7, 190) and j == 100) for j in range(200)] for i in range(200)]
+    drawn = confusion(section_of(table, names), View())
+    assert drawn.count("<tr>") == 1 + 40 and "40 classes that are mixed up most, of 200" in drawn
+    shown = re.findall(r'<th scope="row" title="class number (\d+)"', drawn)
+    assert {"7", "100", "190"} <= set(shown) and shown == sorted(shown, key=int)
+    assert 'data-true="7" data-predicted="100"' in drawn and 'data-true="7" data-predicted="7"' in drawn
+    assert confusion(section_of([row[:100] for row in table[:100]], names[:100]), View()).count("<tr>") == 1 + 100
 
 
 def test_a_hundred_classes_stay_light() -> None:
@@ -269,6 +281,20 @@ def test_what_a_person_calls_right_is_asked_no_more(bench: Bench) -> None:
     assert token is not None
     drawn = tab.answer(Act("mend-undo", {"token": token[1], "project": bench.project.id}), bench.values)
     assert 'data-do="mend"' in drawn["room"]
+
+
+def test_large_results_are_not_parsed_at_every_look(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timer looks every second and a half, in every window; a training that goes on is the current run, and has no result yet."""
+    old, newer = (finish(run, bench) and run for run in (new_run(bench, f"2026010{n}-000000-quick") for n in (2, 1)))
+    train_some(new_run(bench, "20260103-000000-quick"))
+    studio = bench.studio
+    assert studio.finished_run(bench.project) == newer  # by when it was asked for, whatever it is called
+    first = [run for run in studio.runs(bench.project) if run.n]
+    monkeypatch.setattr(RunFolder, "result", lambda self: pytest.fail("parsed again"))
+    assert studio.finished_run(bench.project) == newer and [run for run in studio.runs(bench.project) if run.n] == first
+    assert len(first) == 2 and "right on" in model_words(newer)
+    write_json(old.result_path, {**read_json(old.result_path), "seconds": 43.0})
+    assert {run.id: run.seconds for run in studio.runs(bench.project)}[old.name] == 43.0
 
 
 def test_mended_images_are_trained_on_from_here(bench: Bench) -> None:
