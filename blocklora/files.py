@@ -45,13 +45,16 @@ def read_json(path: Path, default: Any = None) -> Any:
         return default
 
 
-def stamp(path: Path) -> tuple[int, int] | None:
-    """Another one for a file that was written again: its time in nanoseconds and its size; None where there is no file."""
+Stamp = tuple[int, int, int]
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Another one for a file that was written again: its number, its time in nanoseconds and its size; None where there is no file."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def publish(temporary: Path, final: Path) -> None:

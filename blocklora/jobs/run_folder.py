@@ -17,6 +17,13 @@ LOG_TAIL_BYTES = 16_384
 PROJECTS, QUEUE = "projects", "queue"  # folders of a data home, as `projects.library` and `jobs.turns` make them
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # nobody may look there, or no file system takes such a name
+        return False
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One run on disk. Nothing is cached: every property reads the folder as it is now."""
@@ -114,7 +121,7 @@ class RunFolder:
         """Whether it lies in a home, and that counts instead of the one that it was made in."""
         around = self.path.absolute().parents
         lies_in_one = len(around) > 3 and (around[0].name, around[2].name) == ("runs", PROJECTS)
-        return lies_in_one and ((around[3] / QUEUE).is_dir() or not home.is_dir())
+        return lies_in_one and (_is_folder(around[3] / QUEUE) or not _is_folder(home))
 
     def result(self) -> dict[str, Any] | None:
         """What training measured, once it has finished."""

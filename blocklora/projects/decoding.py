@@ -26,7 +26,7 @@ R = TypeVar("R")
 WORKERS = max(1, min(2, os.cpu_count() or 1))
 EACH = 2 * 2**30  # bytes that a child takes for a picture of a hundred megapixels, with what waits of its pictures on this side
 # For work that does little else than to wait for pictures: as many as there are cores, and as half of the memory holds.
-MANY = max(1, min(8, os.cpu_count() or 1, psutil.virtual_memory().total // 2 // EACH))
+MANY = max(WORKERS, min(8, os.cpu_count() or 1, psutil.virtual_memory().total // 2 // EACH))
 
 # Started when first needed and kept: a webcam picture or a thumbnail is answered without starting anew, and however many imports
 # go on at once, this process has no more children than these. Each is locked for one picture at a time only.

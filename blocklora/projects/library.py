@@ -92,15 +92,16 @@ class Library:
     def rename(self, project_id: str, name: str) -> None:
         """Another name for a project; its id stays. Raises ProjectError for an empty, over-long or taken name."""
         project = self.open(project_id)
-        if name_key(clean_name(name, "project")) in self._names() - {name_key(project.name)}:
-            raise ProjectError(f"There is already a project named {name.strip()!r}.", "Choose another name.")
-        project.rename(name)
+        with _NAMING:
+            if name_key(clean_name(name, "project")) in self._names() - {name_key(project.name)}:
+                raise ProjectError(f"There is already a project named {name.strip()!r}.", "Choose another name.")
+            project.rename(name)
 
     def duplicate(self, project_id: str, name: str | None = None) -> Project:
         """A full copy (images, settings, finished runs) under another name, by default 'NAME (2)'."""
         source = self.open(project_id)
-        free = free_name(clean_name(name or source.name, "project"), self._names())
-        return self._adopt(copies.duplicate(source, self._building(), free), free)
+        wanted = clean_name(name or source.name, "project")
+        return self._adopt(copies.duplicate(source, self._building(), wanted), wanted)
 
     def add_folder(self, path: Path | str) -> Project:
         """A copy of a project folder that lies elsewhere on this machine (a copied or shared one), under its own name where that is free.
@@ -109,8 +110,7 @@ class Library:
             ProjectError: there is no project, it is damaged, or newer than this program.
         """
         source = Project.open(Path(path).expanduser(), self.staging)
-        free = free_name(source.name, self._names())
-        return self._adopt(copies.duplicate(source, self._building(), free), free)
+        return self._adopt(copies.duplicate(source, self._building(), source.name), source.name)
 
     def export_zip(self, project_id: str, target: Path | str, progress: Progress | None = None) -> Path:
         """Write the whole project as one zip to the file `target` (atomically); the path written."""
@@ -125,7 +125,7 @@ class Library:
             ImportRefused: no such archive, damaged, newer than this program, or beyond the caps.
         """
         built = archive_in.import_zip(Path(path), self._building(), progress, skipped if skipped is not None else [])
-        return self._adopt(built, free_name(built.name, self._names()))
+        return self._adopt(built, built.name)
 
     # ---- trash
 
@@ -154,12 +154,13 @@ class Library:
         folder, match = self._trashed_folder(trash_id)
         home = self.projects / match
         target = home if not home.exists() else self._new_folder(match)
-        name = free_name(_info(folder).name, self._names())
         target.parent.mkdir(parents=True, exist_ok=True)
-        _move(folder, target)
-        project = Project.open(target, self.staging)
-        if project.name != name:
-            project.rename(name)
+        with _NAMING:
+            name = free_name(_info(folder).name, self._names())
+            _move(folder, target)
+            project = Project.open(target, self.staging)
+            if project.name != name:
+                project.rename(name)
         return project
 
     def delete_forever(self, trash_id: str) -> None:
@@ -198,7 +199,7 @@ class Library:
         return self.staging / f"project-{secrets.token_hex(8)}"
 
     def _adopt(self, built: Project, name: str) -> Project:
-        """Move a finished project from where it was built into the list, under that name or, where it was taken meanwhile, one like it."""
+        """Move a finished project from where it was built into the list, under that name or, where it is taken, one like it."""
         with _NAMING:
             name = free_name(name, self._names())
             target = self._new_folder(name)

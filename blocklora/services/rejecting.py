@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from blocklora import reject
-from blocklora.files import read_json, stamp, write_json
+from blocklora.files import Stamp, read_json, stamp, write_json
 from blocklora.jobs.run_folder import RunFolder
 from blocklora.reject import Outcome, Scores, Wish
 
@@ -79,7 +79,7 @@ def rejecting(run: RunFolder) -> Rejecting | None:
 
 
 @lru_cache(maxsize=8)
-def _rejecting(run: RunFolder, written: tuple[tuple[int, int] | None, ...]) -> Rejecting | None:
+def _rejecting(run: RunFolder, written: tuple[Stamp | None, ...]) -> Rejecting | None:
     scores, others, every = scores_of(run.result() or {})
     if not len(scores):
         return None

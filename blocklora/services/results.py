@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from blocklora.files import read_json, stamp
+from blocklora.files import Stamp, read_json, stamp
 from blocklora.jobs.run_folder import RunFolder
 
 Kind = Literal["test", "cross_validated", "held_out"]
@@ -73,7 +73,7 @@ def figures(run: RunFolder) -> Figures:
 
 
 @lru_cache(maxsize=4096)
-def _figures(path: Path, written: tuple[int, int] | None) -> Figures:
+def _figures(path: Path, written: Stamp | None) -> Figures:
     result = read_json(path) if written is not None else None
     if not isinstance(result, dict):
         return Figures()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from blocklora.config import AdapterConfig, TrainingConfig
 from blocklora.errors import JobError, TrainingError
-from blocklora.files import read_json, stamp, write_json
+from blocklora.files import Stamp, read_json, stamp, write_json
 from blocklora.jobs.devices import devices, resolve
 from blocklora.jobs.events import Cancelled
 from blocklora.jobs.launcher import Launcher
@@ -145,7 +145,7 @@ def created(run: RunFolder) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _created(path: Path, written: tuple[int, int] | None) -> float:
+def _created(path: Path, written: Stamp | None) -> float:
     values = read_json(path) if written is not None else None
     found = values.get("created") if isinstance(values, dict) else None
     return float(found) if isinstance(found, (int, float)) else 0.0

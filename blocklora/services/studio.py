@@ -298,7 +298,7 @@ class Studio:
         current = self.current_run(project)
         if current is not None and current.result_path.exists():
             return current
-        done = [RunFolder(path.parent) for path in project.runs_dir.glob("*/result.json")]
+        done = [RunFolder(path.parent) for path in project.runs_dir.glob("*/result.json") if path.with_name("spec.json").is_file()]
         return max(done, key=created, default=None)
 
     def queue(self) -> list[QueueEntry]:

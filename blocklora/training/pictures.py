@@ -12,10 +12,11 @@ import torch
 from blocklora.clip.pixels import to_model_input
 from blocklora.errors import ImageError, TrainingError
 from blocklora.preprocess import Preprocess
-from blocklora.projects.decoding import MANY, decode_many
+from blocklora.projects.decoding import MANY, WORKERS, decode_many
 
 KEEP_BYTES = 3 * 2**29  # 1.5 GB of model inputs; beyond that they are decoded again for each pass
 CHUNK = 32
+FEW = 200  # pictures that are decoded sooner than more children are started
 
 
 def decoded(paths: Sequence[Path]) -> Iterator[np.ndarray]:
@@ -24,7 +25,7 @@ def decoded(paths: Sequence[Path]) -> Iterator[np.ndarray]:
     Raises:
         TrainingError: a picture that the project holds cannot be read any more.
     """
-    for path, image in decode_many(paths, workers=MANY):
+    for path, image in decode_many(paths, workers=MANY if len(paths) > FEW else WORKERS):
         if isinstance(image, ImageError):
             raise TrainingError(
                 f"the picture {Path(path).name} cannot be read any more: {image.message}", "Delete it from the project, then train again."

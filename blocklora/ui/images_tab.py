@@ -15,6 +15,7 @@ from blocklora.ui.imports import Pending, Plans
 from blocklora.ui.rail_view import welcome
 from blocklora.ui.steps import follow
 from blocklora.ui.tab import Context, Refresh, Tab
+from blocklora.ui.uploads import forget
 
 if TYPE_CHECKING:
     from blocklora.projects.project import Project
@@ -135,18 +136,21 @@ class ImagesTab:
         """Plan what came in. A few files that can all be added are; anything else is shown first."""
         make, uploads = imports.planner(project, act, self.local_mode)
         work, waited = follow(make), False
-        while True:
-            try:
-                done, total = next(work)
-            except StopIteration as stop:
-                pending = Pending(project.id, stop.value, uploads)
-                break
-            except Exception:
-                if waited:  # nobody waits for it any more
-                    yield {self.stage: self.redraw(project, act)}
-                raise
-            waited = True
-            yield {self.stage: waiting("Looking at the pictures", done, total)}
+        try:
+            while True:
+                try:
+                    done, total = next(work)
+                except StopIteration as stop:
+                    pending = Pending(project.id, stop.value, uploads)
+                    break
+                waited = True
+                yield {self.stage: waiting("Looking at the pictures", done, total)}
+        except BaseException as error:  # refused, or the page was closed
+            work.close()
+            forget(uploads)
+            if waited and isinstance(error, Exception):  # nobody waits for it any more
+                yield {self.stage: self.redraw(project, act)}
+            raise
         plan = pending.plan
         worth_a_look = any(skipped.kind != "hidden" for skipped in plan.skipped) or not plan.n_images or bool(plan.leaks)
         if act.name == "add-files" and not worth_a_look and plan.n_images <= DIRECT:

@@ -96,10 +96,11 @@ def planner(project: Project, act: Act, local_mode: bool) -> tuple[Callable[[Pro
         return _table(project, act, local_mode)
     if act.name == "import-tree":
         return _tree(project, act)
-    files, home = kept(uploaded_files(act.texts("files")), "files-")
+    uploads = uploaded_files(act.texts("files"))
+    files, home = kept(uploads, "files-")
     class_id, class_name = act.text("id") or None, act.text("name") or None
     target = {"class_id": class_id} if class_id else {"class_name": class_name}
-    return lambda progress: intake.plan_files(project, files, part=part, progress=progress, **target), [home]
+    return lambda progress: intake.plan_files(project, files, part=part, progress=progress, **target), [home, *uploads]
 
 
 def part_of(act: Act) -> str:

@@ -21,33 +21,34 @@ MOST_PAGES = 200  # open windows that are remembered; beyond it the one that has
 @dataclass
 class Order:
     """Counts the drawings of each page, and remembers at which count a press has filled which component with which project, which project
-    each page has open, and which wish of its sidebar was the newest."""
+    each page has open, and which of the wishes in the sidebar opened it."""
 
     count: int = 0
     pages: OrderedDict[str, dict[tuple[str, Any], int]] = field(default_factory=OrderedDict)
     projects: OrderedDict[str, str] = field(default_factory=OrderedDict)
-    newest: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    wishes: int = 0
+    opened: OrderedDict[str, int] = field(default_factory=OrderedDict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def opens(self, page: str, project: str) -> None:
-        """A page opens a project."""
+    def wish(self) -> int:
+        """Something is pressed in a sidebar; its number."""
         with self.lock:
+            self.wishes += 1
+            return self.wishes
+
+    def opens(self, page: str, project: str, wish: int) -> bool:
+        """A page opens a project, as that wish has it; False where a later one has opened a project since."""
+        with self.lock:
+            if self.opened.get(page, 0) > wish:
+                return False
+            _remember(self.opened, page, wish)
             _remember(self.projects, page, project)
+            return True
 
     def open_in(self, page: str) -> str:
         """The project that a page has open; '' where it is not known (this server began after the page did)."""
         with self.lock:
             return self.projects.get(page, "")
-
-    def wish(self, page: str) -> int:
-        """Something is pressed in a page's sidebar; its number."""
-        with self.lock:
-            return _remember(self.newest, page, self.newest.get(page, 0) + 1)
-
-    def is_newest(self, page: str, number: int) -> bool:
-        """Whether nothing was pressed there since."""
-        with self.lock:
-            return self.newest.get(page, number) == number
 
     def begin(self) -> int:
         """A drawing begins; its place in the order."""

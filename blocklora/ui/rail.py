@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class Rail:
     ctx: Context
     under_way: set[tuple[str, str]] = field(default_factory=set)
     """Long work that is being done: which, and about what."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def studio(self) -> Studio:
@@ -60,7 +62,7 @@ class Rail:
         }
         if act.name not in steps:
             raise ValueError(f"the sidebar knows no act {act.name!r}")
-        current, newest = self.ctx.now_open(values) or NO_PROJECT, self.ctx.wish(values)
+        current, wish = self.ctx.now_open(values) or NO_PROJECT, self.ctx.order.wish()
         with self._once(act):
             work = follow(lambda progress: steps[act.name](act, current, progress))
             told = False
@@ -73,11 +75,12 @@ class Rail:
                 if not told and act.name in WAIT:
                     told = True
                     yield {self.ctx.notice: notice(WAIT[act.name])}
-        # Wishes are answered side by side, and some take long: one opens its project where it is the newest wish, or the person has not
-        # gone on to another project. Where nothing is opened, the list is drawn for whichever project the page has by now.
-        now = self.ctx.now_open(values) or NO_PROJECT
-        opens = chosen and (newest() or now == current)
-        drawn = self.open(chosen, values) if opens else {self.ctx.rail: self.ctx.draw_rail(now)}
+        # Wishes are answered side by side, and some take long: one opens nothing where a later one has. Where nothing is opened, the list
+        # is drawn for whichever project the page has by now.
+        if chosen and self.ctx.opens(values, chosen, wish):
+            drawn = {self.ctx.rail: self.ctx.draw_rail(chosen), self.ctx.project: chosen}
+        else:
+            drawn = {self.ctx.rail: self.ctx.draw_rail(self.ctx.now_open(values) or NO_PROJECT)}
         yield drawn | ({self.ctx.notice: toast} if toast else {})
 
     @contextmanager
@@ -88,19 +91,19 @@ class Rail:
             JobError: it is under way.
         """
         about = act.text("id") or act.text("file")
-        if act.name == "trash" and about in [thing for _, thing in self.under_way]:
-            raise JobError("this project is being copied or packed.", "Wait until that is done, then delete it.")
-        if act.name not in WAIT:
-            yield
-            return
         work = (act.name, about)
-        if work in self.under_way:
-            raise JobError("this is under way already.", "It takes a moment.")
-        self.under_way.add(work)
+        with self.lock:
+            if act.name == "trash" and about in [thing for _, thing in self.under_way]:
+                raise JobError("this project is being copied or packed.", "Wait until that is done, then delete it.")
+            if work in self.under_way:
+                raise JobError("this is under way already.", "It takes a moment.")
+            if act.name in WAIT:
+                self.under_way.add(work)
         try:
             yield
         finally:
-            self.under_way.discard(work)
+            with self.lock:
+                self.under_way.discard(work)
 
     def open(self, chosen: str, values: dict[Any, Any]) -> dict[Any, Any]:
         """The list with `chosen` open, in the page that these values are of."""

@@ -88,9 +88,9 @@ def _share(share: float | None) -> str:
 def confusion(section: Section, view: View) -> str:
     """Who is taken for whom: counts, shaded by their share of the row. Cells off the diagonal show their pictures."""
     table, names = section.get("confusion", []), [str(row["name"]) for row in section.get("per_class", [])]
-    if not names:
+    if not names or any(len(row) != len(names) for row in (table, *table)):  # of a stranger, or damaged
         return ""
-    shown = _mixed_up(table)
+    shown = _mixed_up(table, view)
     columns = "".join(f'<th scope="col" title="{html.escape(names[i])}"><span>{html.escape(names[i])}</span></th>' for i in shown)
     rows = "".join(_confusion_row(i, table[i], shown, names, view) for i in shown)
     dense = " dense" if len(shown) > 14 else ""
@@ -104,16 +104,24 @@ def confusion(section: Section, view: View) -> str:
     return html.card(grid, left, _pairs(section, names), title="Who is taken for whom", kind="confusions")
 
 
-def _mixed_up(table: Sequence[Sequence[int]]) -> list[int]:
-    """The classes that a table shows, in their order: all, or of very many those that are taken for others, or others for them, most often.
-    A page with a million cells is none.
+def _mixed_up(table: Sequence[Sequence[int]], view: View) -> list[int]:
+    """The classes that a table shows, in their order: all, or of very many those that are taken for others, or others for them, most often,
+    and those that something else on the page is about. A page with a million cells is none.
     """
     if len(table) <= MOST_CLASSES:
         return list(range(len(table)))
     counts = np.array(table)
     np.fill_diagonal(counts, 0)
     mixed = counts.sum(axis=0) + counts.sum(axis=1)
-    return sorted(np.argsort(-mixed, kind="stable")[:MANY_CLASSES].tolist())
+    named = {i for _, *pair in _commonest(table) for i in pair} | {i for i in (view.true, view.predicted) if 0 <= i < len(table)}
+    others = [i for i in np.argsort(-mixed, kind="stable").tolist() if i not in named]
+    return sorted([*named, *others[: max(0, MANY_CLASSES - len(named))]])
+
+
+def _commonest(table: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
+    """The mix-ups that are told in words: how often, the class, and what it was taken for."""
+    found = [(count, i, j) for i, row in enumerate(table) for j, count in enumerate(row) if i != j and count]
+    return sorted(found, key=lambda entry: (-entry[0], entry[1], entry[2]))[:MOST_PAIRS]
 
 
 def _confusion_row(true: int, row: Sequence[int], shown: Sequence[int], names: Sequence[str], view: View) -> str:
@@ -136,14 +144,13 @@ def _cell(true: int, predicted: int, count: int, total: int, names: Sequence[str
 
 def _pairs(section: Section, names: Sequence[str]) -> str:
     """The commonest mix-ups in words."""
-    found = [(count, i, j) for i, row in enumerate(section.get("confusion", [])) for j, count in enumerate(row) if i != j and count]
-    found.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
+    found = _commonest(section.get("confusion", []))
     if not found or len(names) <= 4:
         return ""
     items = "".join(
         f'<li><button type="button" class="b link" data-act="cell" data-true="{i}" data-predicted="{j}">{html.escape(names[i])}'
         f"{html.icon('arrow-right', 12)}{html.escape(names[j])}</button><span>{count}</span></li>"
-        for count, i, j in found[:MOST_PAIRS]
+        for count, i, j in found
     )
     return f'<div class="pairs"><h4>Most often mixed up</h4><ul>{items}</ul></div>'
 

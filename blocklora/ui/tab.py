@@ -92,20 +92,16 @@ class Context:
         """The sidebar's list with that project open."""
         return draw_rail(self.studio.library.list(), project_id)
 
-    def opens(self, values: forms.Values, project_id: str) -> None:
-        """The page that these values are of has this project open from now on."""
-        self.order.opens(self._where(values)[0], project_id)
+    def opens(self, values: forms.Values, project_id: str, wish: int | None = None) -> bool:
+        """The page that these values are of has this project open from now on, as that wish has it (see `Order.wish`), by default a new
+        one; False where a later wish has opened a project there since.
+        """
+        return self.order.opens(self._where(values)[0], project_id, self.order.wish() if wish is None else wish)
 
     def now_open(self, values: forms.Values) -> str:
         """The project that the page of these values has open by now; theirs, where nobody opened another one since."""
         page, project_id = self._where(values)
         return self.order.open_in(page) or project_id
-
-    def wish(self, values: forms.Values) -> Callable[[], bool]:
-        """Something is pressed in the sidebar of the page that these values are of; whether it is still the newest wish there."""
-        page = self._where(values)[0]
-        number = self.order.wish(page)
-        return lambda: self.order.is_newest(page, number)
 
     def _here(self, values: forms.Values, drawn: forms.Values | None) -> forms.Values | None:
         """What an answer may still fill. Where another project was opened while it was on its way, its rooms are that one's by now: what

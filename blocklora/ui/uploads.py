@@ -46,15 +46,18 @@ def uploaded_files(names: Iterable[str]) -> list[Path]:
 
 def kept(paths: Iterable[Path], prefix: str) -> tuple[list[Path], Path]:
     """The same uploads in a scratch folder, and that folder: uploads themselves are swept after some hours, and a table of many pictures
-    or an import that waits to be looked at may be wanted for longer.
+    or an import that waits to be looked at may be wanted for longer. They stay where they are, too: an answer may be about one of them.
     """
-    folder, moved = scratch_folder(prefix), dict[Path, Path]()
+    folder, places = scratch_folder(prefix), dict[Path, Path]()
     paths = list(paths)
     for number, path in enumerate(dict.fromkeys(paths)):  # a file that was sent twice is one upload
-        home = folder / str(number)
-        home.mkdir()
-        moved[path] = path.replace(home / path.name)
-    return [moved[path] for path in paths], folder
+        places[path] = folder / str(number) / path.name
+        places[path].parent.mkdir()
+        try:
+            os.link(path, places[path])
+        except OSError:  # a file system that knows no links
+            shutil.copyfile(path, places[path])
+    return [places[path] for path in paths], folder
 
 
 def forget(paths: Iterable[Path]) -> None:

@@ -227,7 +227,7 @@ def test_copies_made_at_once_have_names_of_their_own(library: Library) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: library.duplicate(made.id), range(4)))
     names = [info.name for info in library.list()]
-    assert len(set(names)) == len(names) == 5
+    assert sorted(names) == ["One", "One (2)", "One (3)", "One (4)", "One (5)"]
 
 
 def test_names_that_no_file_system_takes_are_no_projects(library: Library) -> None:

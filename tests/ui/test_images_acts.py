@@ -152,6 +152,12 @@ def test_only_uploads_are_taken_for_uploads(tab: ImagesTab, uploads: Path, tmp_p
     assert scratch_folder("x-").parent == uploads.parent
 
 
+def test_nothing_of_a_refused_import_is_left(tab: ImagesTab, uploads: Path, make_pictures: MakePictures) -> None:
+    with pytest.raises(ProjectError, match="no longer there"):
+        press(tab, "add-files", files=uploaded(uploads, make_pictures(classes=1, each=2)), id="c_0")
+    assert not list(uploads.parent.glob("files-*")) and not list(uploads.iterdir())
+
+
 def test_dropped_folders_keep_their_names(tab: ImagesTab, own_project: Project, uploads: Path, make_pictures: MakePictures) -> None:
     files = uploaded(uploads, make_pictures(classes=2, each=2))
     folders = [Path(name).name.rsplit("-", 1)[0] for name in files]

@@ -252,7 +252,7 @@ def test_many_pictures_become_a_table_in_pages_with_a_csv(ready: Bench, upload: 
     kept = next(iter(batch.table.rows())).path
     assert kept.exists()  # they may still be sorted
     assert tab.lines(Act("forget", {}), ready.values)["many"] == "" and tab.tick(ready.values) == {}
-    assert not kept.exists() and not Path(files[0]).exists()
+    assert not kept.exists() and Path(files[0]).exists()  # an answer may be about it
 
 
 def test_pictures_of_a_table_outlive_the_sweeping_of_uploads(ready: Bench, upload: Callable[..., str]) -> None:
@@ -262,7 +262,8 @@ def test_pictures_of_a_table_outlive_the_sweeping_of_uploads(ready: Bench, uploa
     finished_table(tab, ready)
     batch = tab.batches.latest(ready.project.id)
     assert batch is not None
-    assert not Path(one).exists() and not Path(two).exists()  # where they would be swept
+    for name in (one, two):
+        Path(name).unlink()  # as they are swept
     path, missing = make_file(batch, "zip")
     with zipfile.ZipFile(path) as archive:
         assert missing == 0 and len(archive.namelist()) == 2
