@@ -68,9 +68,8 @@ def choose(device: str, precision: str, say: Callable[[str], None]) -> Compute:
     if wanted == "cpu":
         torch.set_num_threads(cpu_cores())
     elif wanted == "cuda":
-        torch.backends.cudnn.allow_tf32 = (
-            False  # on by default for convolutions: what is measured would be of shorter numbers than the file
-        )
+        # On by default for convolutions: what is measured would be of shorter numbers than the file computes with.
+        torch.backends.cudnn.allow_tf32 = False
     if precision == "auto":
         precision = "bf16" if has_bf16(torch.device(wanted)) else "fp32"
     return Compute(torch.device(wanted), precision)
